@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * fastvmt - video motion transfer on Wan2.1 text-to-video models.
+ *
+ *     vmt_ctx *ctx = NULL;
+ *     vmt_model *model = NULL;
+ *     vmt_clip reference = {0}, result = {0};      // reference: RGB frames, filled by the caller
+ *     vmt_settings settings;
+ *
+ *     if (vmt_ctx_open(&ctx, NULL) || vmt_model_open(ctx, &model, &(vmt_model_paths){.dir =
+ * "Wan2.1-T2V-1.3B"})) die(vmt_message(ctx)); vmt_settings_init(&settings, model, NULL);
+ *     settings.prompt = "a lion runs through snow";
+ *     if (vmt_transfer(ctx, model, &settings, &(vmt_transfer_io){.reference = &reference, .result =
+ * &result})) die(vmt_message(ctx)); vmt_clip_free(&result); vmt_model_close(ctx, model);
+ *     vmt_ctx_close(ctx);
+ *
+ * One context is used by one thread at a time (vmt_cancel excepted); several contexts may live side
+ * by side.  An opened model is read only: several runs of its context may use it one after another.
+ * The library never prints and never exits.  Strings are UTF-8; paths are the system's.
+ * Method: FastVMT, arXiv 2602.05551.  Model: Wan-Video/Wan2.1.
+ */
+#ifndef FASTVMT_H
+#define FASTVMT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define VMT_VERSION_MAJOR 0
+#define VMT_VERSION_MINOR 1
+#define VMT_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define VMT_API __attribute__((visibility("default")))
+#define VMT_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define VMT_API
+#define VMT_MUST_CHECK
+#endif
+
+/* ---------------------------------------------------------------- status and context */
+
+/* What a call came to.  The values are also the program's exit codes (CANCELLED: 130). */
+enum vmt_status {
+    VMT_OK = 0,
+    VMT_E_INTERNAL = 1,    /* a fault of this library or of one below it */
+    VMT_E_ARG = 2,         /* an argument or option is out of range, or two contradict */
+    VMT_E_MEMORY = 3,      /* an allocation failed, or the plan is larger than what is free */
+    VMT_E_IO = 4,          /* a file cannot be opened, read or written */
+    VMT_E_FORMAT = 5,      /* a file is corrupt, truncated or of another kind than named */
+    VMT_E_MODEL = 6,       /* well-formed files that do not make the model (names, shapes) */
+    VMT_E_MISMATCH = 7,    /* a motion file or checkpoint made with other settings */
+    VMT_E_NUMERIC = 8,     /* NaN or infinity appeared; the message names where */
+    VMT_E_UNSUPPORTED = 9, /* this build or backend cannot do it */
+    VMT_E_CANCELLED = 10   /* vmt_cancel, or a callback asked for it */
+};
+
+enum vmt_dtype { VMT_F32 = 0, VMT_F16, VMT_BF16, VMT_F64, VMT_I32, VMT_I64, VMT_U8 };
+
+enum vmt_log_level { VMT_LOG_ERROR = 0, VMT_LOG_WARNING, VMT_LOG_INFO, VMT_LOG_DEBUG };
+
+typedef struct vmt_ctx vmt_ctx;
+typedef struct vmt_model vmt_model;
+
+/* One line without newline at its end. */
+typedef void vmt_log_fn(void *user, enum vmt_log_level level, const char *line);
+
+typedef struct vmt_config {
+    const char *backend; /* "cpu", "ref", "ref64"; NULL or "auto": the fastest that works here */
+    const char *dtype;   /* activations: "f32" or "bf16"; NULL or "auto": the backend's choice */
+    int threads;         /* 0: every core this process may use */
+    vmt_log_fn *log;     /* may be NULL */
+    void *log_user;
+} vmt_config;
+
+/**
+ * Opens a context.  `config` may be NULL (all defaults).
+ * On failure *ctx is a context that only vmt_message and vmt_ctx_close may be called on, or NULL
+ * when not even that could be allocated.
+ * Errors: VMT_E_ARG (unknown backend or dtype), VMT_E_UNSUPPORTED (not in this build),
+ * VMT_E_MEMORY.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_ctx_open(vmt_ctx **ctx, const vmt_config *config);
+
+/** Closes what vmt_ctx_open opened.  NULL is allowed.  Models must be closed before. */
+VMT_API void vmt_ctx_close(vmt_ctx *ctx);
+
+/** Text of the last failure: one line, owned by the context, "" when there was none.  NULL is
+ * allowed. */
+VMT_API const char *vmt_message(const vmt_ctx *ctx);
+
+/** Name of the backend that computes, such as "cpu"; owned by the library. */
+VMT_API const char *vmt_backend_name(const vmt_ctx *ctx);
+
+/** Makes the running call return VMT_E_CANCELLED soon.  May be called from any thread or signal
+ * handler. */
+VMT_API void vmt_cancel(vmt_ctx *ctx);
+
+/** Short English name of a status, such as "out of memory"; never NULL. */
+VMT_API const char *vmt_status_name(enum vmt_status status);
+
+/** "0.1.0" */
+VMT_API const char *vmt_version(void);
+
+/* ---------------------------------------------------------------- clips */
+
+/* RGB frames, 8 bit, [frames, height, width, 3] without padding. */
+typedef struct vmt_clip {
+    uint8_t *pixels;
+    int64_t frames, height, width;
+    double fps; /* frames per second, > 0 */
+} vmt_clip;
+
+/** Allocates pixels of the stated size (zeroed).  Errors: VMT_E_ARG, VMT_E_MEMORY. */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_clip_new(vmt_ctx *ctx, vmt_clip *clip, int64_t frames,
+                                                    int64_t height, int64_t width, double fps);
+
+/** Frees the pixels and zeroes the struct. */
+VMT_API void vmt_clip_free(vmt_clip *clip);
+
+/* ---------------------------------------------------------------- models */
+
+/*
+ * Where a model's parts lie.  `dir` is a folder with config.json of ours, or an official Wan2.1-T2V
+ * folder (DiT safetensors, sharded or not; Wan2.1_VAE.pth; models_t5_umt5-xxl-enc-bf16.pth;
+ * google/umt5-xxl/spiece.model).  A part that is named wins over the folder's.  Any field may be
+ * NULL.
+ */
+typedef struct vmt_model_paths {
+    const char *dir;
+    const char *dit;       /* .safetensors, .safetensors.index.json or .pth */
+    const char *vae;       /* .pth or .safetensors */
+    const char *text;      /* .pth or .safetensors */
+    const char *tokenizer; /* spiece.model */
+} vmt_model_paths;
+
+/**
+ * Opens a model: maps its files, checks every tensor's name and shape, reads no weights yet.
+ * Parts that no path names are absent; calls that need them fail with VMT_E_MODEL.
+ * Errors: VMT_E_IO, VMT_E_FORMAT, VMT_E_MODEL (missing, surplus and misshapen tensors listed).
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_model_open(vmt_ctx *ctx, vmt_model **model,
+                                                      const vmt_model_paths *paths);
+
+/** Closes a model.  NULL is allowed. */
+VMT_API void vmt_model_close(vmt_ctx *ctx, vmt_model *model);
+
+/* ---------------------------------------------------------------- settings */
+
+enum vmt_variant {
+    VMT_VARIANT_PAPER = 0, /* the method with true token positions (default) */
+    VMT_VARIANT_RELEASED   /* the released code's arithmetic, quirks included; docs/released-code.md
+                            */
+};
+
+enum vmt_ref_time {
+    VMT_REF_STEP =
+        0,        /* the reference's flow from its latent noised to the step's sigma, each step */
+    VMT_REF_CLEAN /* from the clean latent at timestep 0, once */
+};
+
+enum vmt_init {
+    VMT_INIT_REFERENCE = 0, /* start: the reference noised to the first sigma */
+    VMT_INIT_NOISE          /* start: noise */
+};
+
+enum vmt_sampler { VMT_SAMPLER_EULER = 0, VMT_SAMPLER_UNIPC, VMT_SAMPLER_DPMPP };
+
+enum { VMT_OPTION_NAME_BYTES = 32 };
+
+/*
+ * Constants of the motion guidance.  Symbols in brackets are those of the paper or its code.
+ * Source: FastVMT, section "method", and the constants of its released code.
+ */
+typedef struct vmt_motion_settings {
+    int32_t variant;      /* enum vmt_variant */
+    int32_t ref_time;     /* enum vmt_ref_time */
+    int32_t block;        /* tapped DiT block, counted from 0 */
+    int32_t guided_steps; /* denoising steps that are guided, from the first on */
+    float guide_until;    /* guide while sigma >= this instead of counting steps; 0: count steps */
+    int32_t inner_steps;  /* AdamW steps per guided step */
+    float lr_first, lr_last; /* rate of inner step j: first - (first - last) * j / inner_steps */
+    int32_t grad_reuse_interval; /* inner steps served by one computed gradient [interval]; 1: no
+                                    reuse */
+    int32_t amf_window;          /* side of the key window, tokens, odd or even [l] */
+    int32_t amf_tile[2];         /* query tile, tokens: rows, columns */
+    int32_t max_frame_gap;  /* frames i..i+max_frame_gap-1 are compared with frame i [sf, span] */
+    float logit_scale;      /* factor on q.k/sqrt(head_dim) [tau] */
+    float amf_weight;       /* weight of the flow distance */
+    float track_weight;     /* weight of the corresponding-window loss */
+    float last_pair_weight; /* weight of the farthest frame pair; nearer ones linearly up to 1 */
+    float weight_decay, beta1, beta2, adam_eps;
+} vmt_motion_settings;
+
+/*
+ * Everything that decides a result.  Fill with vmt_settings_init, then change fields, or set them
+ * by name with vmt_settings_set.  Strings are borrowed until the run ends.
+ */
+typedef struct vmt_settings {
+    const char *prompt;    /* UTF-8; NULL = "" */
+    const char *negative;  /* negative prompt; NULL = "" */
+    int64_t width, height; /* pixels of the result; 0: the reference's, or the model's default */
+    int64_t frames;        /* frames of the result; 0: the reference's, or the model's default */
+    double fps;            /* of the result; 0: the reference's, or the model's default */
+    uint64_t seed;         /* start noise */
+    uint64_t ref_seed;     /* noise of the reference's features; independent of `seed` */
+    int32_t ref_seed_set;  /* 0: ref_seed = seed */
+    int32_t steps;         /* denoising steps */
+    float shift;           /* sigma shift of the schedule */
+    float strength;        /* start of the schedule's line before the shift, 0 < strength <= 1 */
+    float cfg_scale;       /* classifier-free guidance; 1: one pass, no negative prompt */
+    int32_t sampler;       /* enum vmt_sampler; transfer always uses Euler */
+    int32_t init;          /* enum vmt_init */
+    int32_t recompute;   /* gradient: 0 all kept, 1 block inputs and attention kept, 2 inputs only,
+                            -1 the least that fits */
+    int32_t vae_tile[2]; /* latent rows, columns of a VAE tile; 0: untiled */
+    int32_t vae_tile_stride[2];
+    vmt_motion_settings motion;
+    char preset[VMT_OPTION_NAME_BYTES]; /* name of the preset these came from */
+} vmt_settings;
+
+/**
+ * Fills all fields from a preset: "paper", "released", "tiny", or NULL = the model's own section
+ * "motion" in config.json if it has one, else "paper".  `model` may be NULL.
+ * Errors: VMT_E_ARG (unknown preset).
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status
+vmt_settings_init(vmt_ctx *ctx, vmt_settings *settings, const vmt_model *model, const char *preset);
+
+/**
+ * Sets one field by its option name ("steps", "amf-tile", …) from text ("50", "3x4", …).
+ * Errors: VMT_E_ARG with the accepted range.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_settings_set(vmt_ctx *ctx, vmt_settings *settings,
+                                                        const char *name, const char *value);
+
+/* One row of the option table: what --help prints and vmt_settings_set accepts. */
+typedef struct vmt_option {
+    const char *name;    /* "amf-window" */
+    const char *value;   /* placeholder: "N", "H,W", "paper|released" */
+    const char *help;    /* one line */
+    const char *section; /* "Sampling", "Motion", … */
+} vmt_option;
+
+/** The option table; *count receives its length.  Static memory. */
+VMT_API const vmt_option *vmt_options(size_t *count);
+
+/**
+ * Writes the value of an option as text that vmt_settings_set accepts again.
+ * Errors: VMT_E_ARG (unknown name, or `size` too small).
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_settings_get(vmt_ctx *ctx, const vmt_settings *settings,
+                                                        const char *name, char *text, size_t size);
+
+/* ---------------------------------------------------------------- runs */
+
+enum vmt_phase {
+    VMT_PHASE_LOAD = 0,
+    VMT_PHASE_TEXT,
+    VMT_PHASE_ENCODE,
+    VMT_PHASE_EXTRACT,
+    VMT_PHASE_SAMPLE,
+    VMT_PHASE_DECODE,
+    VMT_PHASE_COUNT
+};
+
+/** "text", "encode", … */
+VMT_API const char *vmt_phase_name(enum vmt_phase phase);
+
+typedef struct vmt_progress {
+    enum vmt_phase phase;
+    int64_t step, steps;               /* within the phase; finished of all */
+    int64_t inner_step, inner_steps;   /* guidance within the step; 0 of 0 where there is none */
+    double loss, amf_loss, track_loss; /* of the last computed gradient; NaN before the first */
+    double seconds;                    /* since the run began */
+    double seconds_left;               /* estimate; NaN when unknown */
+    uint64_t memory;                   /* bytes of this run's arenas and converted weights now */
+    uint64_t memory_peak;
+} vmt_progress;
+
+/** Called often; returns 0 to go on, anything else to stop with VMT_E_CANCELLED. */
+typedef int vmt_progress_fn(void *user, const vmt_progress *progress);
+
+/* What a run would need. */
+typedef struct vmt_plan {
+    int64_t width, height, frames;                   /* as asked */
+    int64_t model_width, model_height, model_frames; /* padded to what the model needs */
+    int64_t grid_f, grid_h, grid_w;                  /* tokens */
+    int32_t steps, guided_steps;
+    int32_t gradients;                     /* computed, of guided_steps * inner_steps */
+    int32_t recompute;                     /* level chosen */
+    uint64_t phase_bytes[VMT_PHASE_COUNT]; /* arenas + converted weights of each phase */
+    uint64_t mapped_bytes;                 /* weights used where they lie in the files */
+    uint64_t peak_bytes;                   /* largest phase */
+    uint64_t free_bytes;                   /* what this machine has free now */
+} vmt_plan;
+
+typedef struct vmt_transfer_io {
+    const vmt_clip *reference; /* or NULL when `motion` is given */
+    const char *motion;        /* motion file (extract), or NULL */
+    vmt_clip *result;          /* filled; freed by the caller with vmt_clip_free */
+    const char *latent_path;   /* the final latent is written here before the decode; may be NULL */
+    const char *checkpoint_path; /* run state; written every checkpoint_steps and when cancelled */
+    int64_t checkpoint_steps;    /* 0: only when cancelled (if a path is given) */
+    const char *resume;          /* run state to go on from, or NULL */
+    vmt_progress_fn *progress;
+    void *progress_user;
+} vmt_transfer_io;
+
+/**
+ * Motion transfer: a clip that shows settings->prompt and moves like the reference.
+ * The size asked for comes out, whatever it is; inside, frames are repeated and edges replicated up
+ * to what the model needs (4k + 1 frames, multiples of 16 pixels) and cut back at the end.
+ * Bit-equal for equal input, settings, backend and machine; also through a motion file or a resume.
+ * Errors: any; the result is empty unless VMT_OK is returned.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_transfer(vmt_ctx *ctx, const vmt_model *model,
+                                                    const vmt_settings *settings,
+                                                    const vmt_transfer_io *io);
+
+/** Plain text-to-video: as vmt_transfer without reference, motion and guidance. */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_generate(vmt_ctx *ctx, const vmt_model *model,
+                                                    const vmt_settings *settings,
+                                                    const vmt_transfer_io *io);
+
+/**
+ * Writes what a reference contributes to a transfer (docs/formats.md, "motion file").
+ * Errors: any; the file appears whole or not at all.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_extract(vmt_ctx *ctx, const vmt_model *model,
+                                                   const vmt_settings *settings,
+                                                   const vmt_transfer_io *io, const char *path);
+
+/** What vmt_transfer (with reference frames x height x width) or vmt_generate (frames 0) would
+ * need. */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model,
+                                                     const vmt_settings *settings,
+                                                     const vmt_clip *reference, vmt_plan *plan);
+
+/** Clip to latent file (docs/formats.md, "latent file"). */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_encode(vmt_ctx *ctx, const vmt_model *model,
+                                                  const vmt_settings *settings,
+                                                  const vmt_transfer_io *io, const char *path);
+
+/** Latent file to clip. */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_decode(vmt_ctx *ctx, const vmt_model *model,
+                                                  const vmt_settings *settings, const char *path,
+                                                  const vmt_transfer_io *io);
+
+/**
+ * Human-readable description of a model folder or file, motion file, latent file or checkpoint:
+ * lines separated by newlines, allocated, freed with vmt_text_free. Errors: VMT_E_IO, VMT_E_FORMAT.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_describe(vmt_ctx *ctx, const char *path, char **text);
+VMT_API void vmt_text_free(char *text);
+
+/**
+ * Settings, seeds, version and model hashes of a run as one JSON object; allocated, freed with
+ * vmt_text_free.  This is what lies beside a result and in its container's metadata.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_settings_json(vmt_ctx *ctx, const vmt_model *model,
+                                                         const vmt_settings *settings, char **text);
+
+/**
+ * Runs one conformance case (docs/formats.md, "case file") and writes what was computed.
+ * Errors: any; VMT_E_UNSUPPORTED for a kind this version does not know.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_probe(vmt_ctx *ctx, const char *case_path,
+                                                 const char *out_path);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tensor, weight and the op table: the one header between model code and backends.
+ *
+ * A model file calls vmt_linear(ctx, …) and the like; each of these checks shapes and dtypes once,
+ * then calls the backend's entry in ctx->ops.  Kernels trust their arguments.
+ *
+ * Dtypes.  R = ctx->real (F32, or F64 on ref64): residual stream, norms' parameters, modulation,
+ * latents, flows, losses, optimiser.  A = ctx->act (F32, BF16, or F64): what matmuls read and
+ * write. "R|A" = either.  Sums are formed in R at least.
+ *
+ * Rules.  Arguments go: context, outputs, inputs, weights, scalars.  Tensors are dense and
+ * row-major. Outputs may not alias inputs unless an op says so.  A backward op overwrites its
+ * outputs; those that add end in _acc.  Gradients are `d` + name and exist for data only: weights,
+ * text and timestep get none. Ops never allocate from the heap per call in a way the plan does not
+ * know; a backend that needs scratch keeps it in its own state, sized at the first call with a
+ * shape. Every op gives the same bits for the same inputs, run after run.
+ */
+#ifndef VMT_TENSOR_H
+#define VMT_TENSOR_H
+
+#include "base/arena.h"
+#include "base/ctx.h"
+
+enum { VMT_MAX_RANK = 5 };
+
+typedef struct vmt_tensor {
+    void *data;                  /* borrowed; device pointer when the backend is a device */
+    int64_t shape[VMT_MAX_RANK]; /* outermost first, row-major; unused = 1 */
+    enum vmt_dtype dtype;
+    int rank;
+} vmt_tensor;
+
+/* A matrix or filter with its bias, as the file stores it, and what the backend made of it. */
+typedef struct vmt_weight {
+    vmt_tensor w; /* [out, in] or [out, in, kt, kh, kw]; F32, F16 or BF16; mapped from the file */
+    vmt_tensor bias; /* [out]; F32, F16 or BF16, mapped; data NULL: none */
+    void *packed;    /* backend's own form, NULL until weight_prepare; freed by weight_release */
+    size_t packed_bytes;
+} vmt_weight;
+
+enum vmt_weight_use {
+    VMT_USE_LINEAR = 1,   /* linear */
+    VMT_USE_BACKWARD = 2, /* linear_bwd too */
+    VMT_USE_CONV = 4      /* conv3d */
+};
+
+enum vmt_epilogue { VMT_EPILOGUE_NONE = 0, VMT_EPILOGUE_GELU, VMT_EPILOGUE_SILU };
+
+/* How the heads of q and k become one feature per token. */
+enum vmt_qk_reduction {
+    VMT_REDUCE_HEADS = 0, /* paper: mean over the heads of each token */
+    VMT_REDUCE_RELEASED   /* released: Q[g*n + m] = mean over a < n of q[token g*n + a, head m], n =
+                             heads */
+};
+
+/* Which positions a flow counts in; fastvmt's spec: section "Attention motion flow". */
+enum vmt_flow_positions {
+    VMT_POSITIONS_FRAME =
+        0,                 /* paper: true rows and columns of the frame; flow rows in token order */
+    VMT_POSITIONS_RELEASED /* window-local, odd entries at (0,0), own position in the tile; flow
+                              rows tile by tile */
+};
+
+/* Shape of one frame's tokens and its tiling. */
+typedef struct vmt_flow_geometry {
+    int64_t grid_h, grid_w;     /* tokens of a frame */
+    int64_t tile_h, tile_w;     /* query tile; ragged at the right and bottom unless RELEASED */
+    int64_t window_h, window_w; /* keys of a window: rows, columns */
+    enum vmt_flow_positions positions;
+} vmt_flow_geometry;
+
+/* Tiles of a frame: ceil(grid_h / tile_h) * ceil(grid_w / tile_w), row by row. */
+int64_t vmt_flow_tiles(const vmt_flow_geometry *geometry);
+
+typedef struct vmt_conv_geometry {
+    int64_t stride_t, stride_h, stride_w;
+    int64_t pad_top, pad_bottom, pad_left, pad_right; /* zeros; time is never padded here */
+} vmt_conv_geometry;
+
+typedef struct vmt_adamw {
+    double lr, beta1, beta2, eps, weight_decay;
+    int64_t step; /* counted from 1 */
+} vmt_adamw;
+
+/* ---------------------------------------------------------------- the table
+ *
+ * N tokens, D dim, n heads, d = D / n, S = grid_h * grid_w, T frames; [..] shapes, then dtype.
+ */
+typedef struct vmt_ops {
+    const char *name; /* "ref", "ref64", "cpu" */
+
+    /* Memory of the place where this backend computes.  alloc returns NULL when there is none;
+     * 64-byte aligned. */
+    void *(*alloc)(vmt_ctx *, size_t bytes);
+    void (*release)(vmt_ctx *, void *memory);
+    void (*close)(vmt_ctx *); /* frees ctx->backend */
+
+    /* Host -> backend, backend -> host, and within the backend; equal shapes, converting between
+     * any two of F32, F64, F16, BF16 (I32 to I32, U8 to U8 too). */
+    enum vmt_status (*upload)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *host);
+    enum vmt_status (*download)(vmt_ctx *, vmt_tensor *host, const vmt_tensor *x);
+    enum vmt_status (*copy)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+    enum vmt_status (*zero)(vmt_ctx *, vmt_tensor *y);
+    /* *finite (host) = no element is NaN or infinite. */
+    enum vmt_status (*all_finite)(vmt_ctx *, bool *finite, const vmt_tensor *x);
+
+    /* Makes weight->packed if this backend wants one for `use` (or-ed vmt_weight_use); may leave it
+     * NULL and compute from the mapped weight.  prepare_bytes: what it would allocate. */
+    enum vmt_status (*weight_prepare)(vmt_ctx *, vmt_weight *weight, unsigned use);
+    size_t (*weight_prepare_bytes)(vmt_ctx *, const vmt_weight *weight, unsigned use);
+    void (*weight_release)(vmt_ctx *, vmt_weight *weight);
+
+    /* ---- linear algebra */
+
+    /* y = epilogue(x Wᵀ + b).   y: [N, out] R|A; x: [N, in] R|A; w: [out, in]. */
+    enum vmt_status (*linear)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
+                              enum vmt_epilogue epilogue);
+    /* dx = dy W (epilogue none).   dx: [N, in] R|A; dy: [N, out] R|A. */
+    enum vmt_status (*linear_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                  const vmt_weight *w);
+    /* dx += dy W. */
+    enum vmt_status (*linear_bwd_acc)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                      const vmt_weight *w);
+
+    /* ---- elementwise.  y may be x in all of them. */
+
+    /* y = a x + b z.   All of one shape, R.  z may be y; z with b = 0 is not read (may be x). */
+    enum vmt_status (*lincomb)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z,
+                               double a, double b);
+    /* y = 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).   [..] R|A. */
+    enum vmt_status (*gelu)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+    /* dx = gelu'(x) dy.   dx may be dy. */
+    enum vmt_status (*gelu_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                const vmt_tensor *x);
+    /* y = x / (1 + e⁻ˣ).   [..] R|A. */
+    enum vmt_status (*silu)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+    /* y = x ⊙ gelu(gate).   UMT5's feed-forward.   [..] R|A. */
+    enum vmt_status (*gelu_gate)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                 const vmt_tensor *gate);
+    /* y = x + gate ⊙ branch.   x, y: [N, D] R; gate: [D] R or NULL (= 1); branch: [N, D] R|A. */
+    enum vmt_status (*gate_residual)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                     const vmt_tensor *gate, const vmt_tensor *branch);
+    /* dbranch = gate ⊙ dy.   dx = dy is the caller's.  No dgate: the gate depends on the timestep
+     * only. */
+    enum vmt_status (*gate_residual_bwd)(vmt_ctx *, vmt_tensor *dbranch, const vmt_tensor *gate,
+                                         const vmt_tensor *dy);
+
+    /* ---- norms.  x̂ = (x - mean) / sqrt(var + eps), biased variance, over the last axis. */
+
+    /* y = x̂ (1 + scale) + shift.   y: [N, D] A; x: [N, D] R; shift, scale: [D] R. */
+    enum vmt_status (*norm_modulate)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                     const vmt_tensor *shift, const vmt_tensor *scale, double eps);
+    /* dx += LN'(dy (1 + scale); x).   dx: [N, D] R; dy: [N, D] R|A.  No dshift, dscale (timestep).
+     */
+    enum vmt_status (*norm_modulate_bwd_acc)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                             const vmt_tensor *x, const vmt_tensor *scale,
+                                             double eps);
+    /* y = x̂ weight + bias.   weight, bias: [D] R. */
+    enum vmt_status (*layer_norm)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                  const vmt_tensor *weight, const vmt_tensor *bias, double eps);
+    /* dx += LN'(dy weight; x). */
+    enum vmt_status (*layer_norm_bwd_acc)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                          const vmt_tensor *x, const vmt_tensor *weight,
+                                          double eps);
+    /* z = x / sqrt(mean(x²) + eps) weight over all D, then, if angle_cos is given, each head's
+     * pairs (2j, 2j+1) rotated: (a cos - b sin, a sin + b cos) with cos, sin [N, d/2] R of the
+     * token. y: [N, n, d] R|A (n = 1, d = D: plain); x: [N, n·d] R|A; weight: [n·d] R; both tables
+     * or neither. */
+    enum vmt_status (*rms_norm_rope)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                     const vmt_tensor *weight, const vmt_tensor *angle_cos,
+                                     const vmt_tensor *angle_sin, double eps);
+    /* dx: [N, n·d] R|A overwritten; dy: [N, n, d] R|A; x as in the forward. */
+    enum vmt_status (*rms_norm_rope_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                         const vmt_tensor *x, const vmt_tensor *weight,
+                                         const vmt_tensor *angle_cos, const vmt_tensor *angle_sin,
+                                         double eps);
+    /* y = x / max(‖x‖₂, 1e-12) √C gamma over the last axis, then SiLU if `silu`.   The VAE's norm.
+     *   y: [.., C] A; x: [.., C] A; gamma: [C] R. */
+    enum vmt_status (*rms_norm_channel)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                        const vmt_tensor *gamma, bool silu);
+
+    /* ---- attention */
+
+    /* o = softmax(scale q kᵀ + B) v per head.   o, q: [Nq, n, d] A; k, v: [Nk, n, d] A.
+     *   lse: [n, Nq] R, log Σ exp of each row, or NULL.
+     *   bias: [n, Nq + Nk - 1] R or NULL; B[h, i, j] = bias[h, j - i + Nq - 1] (UMT5's relative
+     * positions). */
+    enum vmt_status (*attention)(vmt_ctx *, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
+                                 const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
+                                 double scale);
+    /* With P from lse: δ_i = Σ do_i o_i; dv = Pᵀ do; ds = P ⊙ (do vᵀ - δ); dq = scale ds k; dk =
+     * scale dsᵀ q. dq, dk, dv: R|A; dk and dv may both be NULL (cross-attention: text is constant).
+     */
+    enum vmt_status (*attention_bwd)(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv,
+                                     const vmt_tensor *dout, const vmt_tensor *q,
+                                     const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
+                                     const vmt_tensor *lse, double scale);
+
+    /* ---- rearrangements */
+
+    /* y[token, (c, dt, dh, dw)] = x[c, ti·pt + dt, yi·ph + dh, xi·pw + dw].   Channel slowest:
+     * patch embedding. y: [f·h·w, C·pt·ph·pw] R|A; x: [C, f·pt, h·ph, w·pw] R; patch = {pt, ph,
+     * pw}. */
+    enum vmt_status (*patchify)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                const int64_t patch[3]);
+    /* The inverse: dx: [C, F, H, W] R; dy: [N, C·pt·ph·pw] R|A. */
+    enum vmt_status (*patchify_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                    const int64_t patch[3]);
+    /* y[c, ti·pt + dt, …] = x[token, (dt, dh, dw, c)].   Channel fastest: the head's output.
+     *   y: [C, F, H, W] R; x: [N, pt·ph·pw·C] R|A. */
+    enum vmt_status (*unpatchify)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                  const int64_t patch[3]);
+    /* The inverse: dx: [N, pt·ph·pw·C] R|A; dy: [C, F, H, W] R. */
+    enum vmt_status (*unpatchify_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                      const int64_t patch[3]);
+    /* y[i, :] = table[ids[i], :].   y: [N, D] R; ids: [N] I32 (0 <= id < rows, checked by the
+     * caller); table: w of the weight, [rows, D] as stored. */
+    enum vmt_status (*embed)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *ids,
+                             const vmt_weight *table);
+
+    /* ---- VAE.  Activations are [T, H, W, C]: time outermost, so that history is a prefix. */
+
+    /* Cross-correlation without padding in time.   y: [To, Ho, Wo, Co] A; x: [T, H, W, Ci] A; w:
+     * [Co, Ci, kt, kh, kw]; To = (T - kt) / stride_t + 1, Ho = (H + pads - kh) / stride_h + 1, Wo
+     * alike. */
+    enum vmt_status (*conv3d)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
+                              const vmt_conv_geometry *geometry);
+    /* y[t, i, j, c] = x[t, i / 2, j / 2, c].   y: [T, 2H, 2W, C] A; x: [T, H, W, C] A. */
+    enum vmt_status (*upsample2)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+    /* y[2t + p, i, j, c] = x[t, i, j, p·C + c].   y: [2T, H, W, C] A; x: [T, H, W, 2C] A. */
+    enum vmt_status (*split_frames)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+    /* y = x + z.   [..] A; y may be x or z. */
+    enum vmt_status (*add)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z);
+
+    /* ---- motion.  Q, K of one frame: [S, d] R.  Displacement component 0 = rows, 1 = columns, in
+     * tokens. */
+
+    /* Q = reduction of q.   Q: [N, d] R; q: [N, n, d] A. */
+    enum vmt_status (*qk_reduce)(vmt_ctx *, vmt_tensor *Q, const vmt_tensor *q,
+                                 enum vmt_qk_reduction reduction);
+    /* dq: [N, n, d] R|A overwritten; dQ: [N, d] R. */
+    enum vmt_status (*qk_reduce_bwd)(vmt_ctx *, vmt_tensor *dq, const vmt_tensor *dQ,
+                                     enum vmt_qk_reduction reduction);
+    /* Every token against all keys of a frame: flow = Σ_p softmax_p(logit_scale q·k/√d) pos(p) -
+     * own. flow: [S, 2] R; q, k: [S, d] R. */
+    enum vmt_status (*flow_full)(vmt_ctx *, vmt_tensor *flow, const vmt_tensor *q,
+                                 const vmt_tensor *k, const vmt_flow_geometry *geometry,
+                                 double logit_scale);
+    /* dq += , dk += ; dflow: [S, 2] R; flow as the forward gave it. */
+    enum vmt_status (*flow_full_bwd_acc)(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk,
+                                         const vmt_tensor *dflow, const vmt_tensor *flow,
+                                         const vmt_tensor *q, const vmt_tensor *k,
+                                         const vmt_flow_geometry *geometry, double logit_scale);
+    /* Where each tile looks: its centre token against all keys, the expected position, a window
+     * there. rows: [tiles, window_h] I32, cols: [tiles, window_w] I32: token rows and columns of
+     * the window's entries.  No gradient: it only chooses indices. FRAME: centre clamped into the
+     * frame, window shifted to lie inside it. RELEASED: each position clamped to [half, size - half
+     * - 1] by itself, then truncated (f32 order). */
+    enum vmt_status (*flow_windows)(vmt_ctx *, vmt_tensor *rows, vmt_tensor *cols,
+                                    const vmt_tensor *q, const vmt_tensor *k,
+                                    const vmt_flow_geometry *geometry, double logit_scale);
+    /* All tokens of a tile against its window: expected position minus own.   flow: [S, 2] R. */
+    enum vmt_status (*flow_windowed)(vmt_ctx *, vmt_tensor *flow, const vmt_tensor *q,
+                                     const vmt_tensor *k, const vmt_tensor *rows,
+                                     const vmt_tensor *cols, const vmt_flow_geometry *geometry,
+                                     double logit_scale);
+    /* dq += , dk += (a key may be in many windows: fixed order of summation). */
+    enum vmt_status (*flow_windowed_bwd_acc)(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk,
+                                             const vmt_tensor *dflow, const vmt_tensor *flow,
+                                             const vmt_tensor *q, const vmt_tensor *k,
+                                             const vmt_tensor *rows, const vmt_tensor *cols,
+                                             const vmt_flow_geometry *geometry, double logit_scale);
+    /* *loss += weight Σ_s m_s |flow_s - ref_s|²; dflow = 2 grad_scale weight m_s (flow - ref).
+     *   loss: [1] R; flow, ref, dflow: [S, 2] R; token_weights m: [S] R or NULL (= 1); dflow may be
+     * NULL. */
+    enum vmt_status (*flow_loss)(vmt_ctx *, vmt_tensor *loss, vmt_tensor *dflow,
+                                 const vmt_tensor *flow, const vmt_tensor *ref,
+                                 const vmt_tensor *token_weights, double weight, double grad_scale);
+    /* Mean of each tile's key window.   FRAME: mean[t, :] over the entries, [tiles, d];
+     * RELEASED: mean[t, p] over the channels, [tiles, window_h·window_w].   R. */
+    enum vmt_status (*window_mean)(vmt_ctx *, vmt_tensor *mean, const vmt_tensor *k,
+                                   const vmt_tensor *rows, const vmt_tensor *cols,
+                                   const vmt_flow_geometry *geometry);
+    /* dk += : each entry gets its share of dmean. */
+    enum vmt_status (*window_mean_bwd_acc)(vmt_ctx *, vmt_tensor *dk, const vmt_tensor *dmean,
+                                           const vmt_tensor *rows, const vmt_tensor *cols,
+                                           const vmt_flow_geometry *geometry);
+    /* *loss += weight Σ_t m_t ‖b_t - a_t‖₂; db += u, da -= u with u = grad_scale weight m_t (b_t -
+     * a_t)/‖·‖ (0 where the norm is 0).   loss: [1] R; a, b, da, db: [tiles, C] R; tile_weights m:
+     * [tiles] R or NULL; da and db may both be NULL. */
+    enum vmt_status (*track_loss)(vmt_ctx *, vmt_tensor *loss, vmt_tensor *da, vmt_tensor *db,
+                                  const vmt_tensor *a, const vmt_tensor *b,
+                                  const vmt_tensor *tile_weights, double weight, double grad_scale);
+    /* One AdamW step, in place on x, m, v (all R, one shape): x *= 1 - lr·decay; m = β₁m + (1-β₁)g;
+     * v = β₂v + (1-β₂)g²; x -= lr/(1-β₁ᵏ) · m / (√v/√(1-β₂ᵏ) + eps), k = step. */
+    enum vmt_status (*adamw_step)(vmt_ctx *, vmt_tensor *x, vmt_tensor *m, vmt_tensor *v,
+                                  const vmt_tensor *g, const vmt_adamw *adamw);
+} vmt_ops;
+
+/* ---------------------------------------------------------------- tensors */
+
+size_t vmt_dtype_bytes(enum vmt_dtype dtype);
+const char *vmt_dtype_name(enum vmt_dtype dtype); /* "F32", as safetensors spells it */
+int64_t vmt_numel(const vmt_tensor *t);
+size_t vmt_tensor_bytes(const vmt_tensor *t);
+bool vmt_same_shape(const vmt_tensor *a, const vmt_tensor *b);
+/* "16x9x12x20" into text (at least 128 bytes); returns text. */
+char *vmt_shape_text(const vmt_tensor *t, char *text);
+
+/* A tensor over memory the caller has.  Checks nothing but the rank. */
+vmt_tensor vmt_tensor_over(void *data, enum vmt_dtype dtype, int rank, const int64_t *shape);
+#define VMT_SHAPE(...)                                                                             \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[])                   \
+    {                                                                                              \
+        __VA_ARGS__                                                                                \
+    }
+
+/* The same memory under another shape of as many elements. */
+vmt_tensor vmt_reshape(const vmt_tensor *t, int rank, const int64_t *shape);
+/* Entries first..first+count-1 of axis 0, same rank. */
+vmt_tensor vmt_slice(const vmt_tensor *t, int64_t first, int64_t count);
+/* Entry i of axis 0, one axis less. */
+vmt_tensor vmt_index(const vmt_tensor *t, int64_t i);
+
+/* Memory for a tensor out of an arena.  Errors: VMT_E_MEMORY (does not fit, or shape overflows). */
+enum vmt_status vmt_take(vmt_ctx *ctx, vmt_arena *arena, vmt_tensor *t, enum vmt_dtype dtype,
+                         int rank, const int64_t *shape);
+
+/* An arena of backend memory.  Errors: VMT_E_MEMORY with the number of bytes. */
+enum vmt_status vmt_arena_open(vmt_ctx *ctx, vmt_arena *arena, size_t bytes);
+void vmt_arena_close(vmt_ctx *ctx, vmt_arena *arena);
+
+/* Fails with VMT_E_NUMERIC and `where` when an element is NaN or infinite. */
+enum vmt_status vmt_require_finite(vmt_ctx *ctx, const vmt_tensor *t, const char *where);
+
+/* Backends by name ("ref", "ref64", "cpu", "auto"); fills ctx->ops, real, act.
+ * src/backend/backend.c */
+enum vmt_status vmt_backend_open(vmt_ctx *ctx, const char *name, const char *dtype);
+
+#include "tensor/ops.h" /* vmt_linear(ctx, …): one checked call per entry of the table */
+
+#endif
