@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One conformance case: inputs by name, constants in the metadata, weight files beside the case
+ * file. Each kind is one function in probe_*.c; vmt_probe (probe.c) picks it by the metadata key
+ * "kind". Outputs are collected, then written in one go.  Format: docs/formats.md, "case file".
+ */
+#ifndef VMT_PROBE_H
+#define VMT_PROBE_H
+
+#include "model/tensor_file.h"
+
+typedef struct vmt_probe_case {
+    const vmt_tensor_file *file; /* the case: tensors in.* and metadata */
+    const char *folder;          /* where its weight files lie */
+    vmt_named_tensor *outputs;   /* collected by vmt_probe_emit; owned */
+    int64_t count, capacity;
+} vmt_probe_case;
+
+/* Input "in.NAME" of a dtype and rank (rank < 0: any); VMT_E_FORMAT when absent or different. */
+enum vmt_status vmt_probe_input(vmt_ctx *ctx, const vmt_probe_case *c, const char *name,
+                                enum vmt_dtype dtype, int rank, const vmt_tensor **input);
+
+/* True when the case holds "in.NAME". */
+bool vmt_probe_has(const vmt_probe_case *c, const char *name);
+
+/* Opens the weight file whose stem the metadata key names ("weights" -> STEM.safetensors beside the
+ * case). */
+enum vmt_status vmt_probe_weights(vmt_ctx *ctx, const vmt_probe_case *c, const char *key,
+                                  vmt_tensor_file **weights);
+
+/* Adds output `name` ("out.velocity"): copies a tensor of the backend to the host, as F32 (F64 on
+ * ref64 too: converted), I32 and U8 as they are; the shape is `rank` axes of `shape` with as many
+ * elements. */
+enum vmt_status vmt_probe_emit(vmt_ctx *ctx, vmt_probe_case *c, const vmt_tensor *tensor, int rank,
+                               const int64_t *shape, const char *name, ...) VMT_PRINTF(6, 7);
+
+/* "3x4" or "(3, 4)" -> values; VMT_E_FORMAT when the key is absent or has another count. */
+enum vmt_status vmt_probe_meta_sizes(vmt_ctx *ctx, const vmt_probe_case *c, const char *key,
+                                     int64_t *values, int count);
+
+/* The kinds. */
+enum vmt_status vmt_probe_dit(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_vae(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_vae_tiled(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_umt5(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_samplers(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_rng(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_amf(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_shift(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_adamw(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_guided(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_pipeline(vmt_ctx *ctx, vmt_probe_case *c);
+
+#endif
