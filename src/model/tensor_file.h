@@ -16,6 +16,10 @@ typedef struct vmt_tensor_file vmt_tensor_file;
  * Errors: VMT_E_IO; VMT_E_FORMAT with file, what is wrong, actual and expected value. */
 enum vmt_status vmt_tensor_file_open(vmt_ctx *ctx, vmt_tensor_file **file, const char *path);
 
+/* The same from memory that outlives the file; `label` takes the place of the path. */
+enum vmt_status vmt_tensor_file_open_bytes(vmt_ctx *ctx, vmt_tensor_file **file,
+                                           unsigned char *bytes, size_t length, const char *label);
+
 /* NULL is allowed. */
 void vmt_tensor_file_close(vmt_tensor_file *file);
 
@@ -27,6 +31,10 @@ const char *vmt_tensor_file_name(const vmt_tensor_file *file, int64_t i);
 
 /* The mapped tensor of that name, or NULL.  Rank up to VMT_MAX_RANK. */
 const vmt_tensor *vmt_tensor_file_find(const vmt_tensor_file *file, const char *name);
+
+/* Bytes of tensors that lie unaligned in the file and were copied when it was opened: a part of the
+ * plan.  0 for files that follow their format's advice. */
+size_t vmt_tensor_file_copied_bytes(const vmt_tensor_file *file);
 
 /* Value of a key of safetensors' __metadata__ (strings only), or NULL. */
 const char *vmt_tensor_file_meta(const vmt_tensor_file *file, const char *key);
@@ -70,8 +78,8 @@ enum vmt_status vmt_needs_bind(vmt_ctx *ctx, const vmt_needs *needs, const vmt_t
                                const char *what);
 
 /* Writes a safetensors file whole or not at all (a temporary beside it, fsync, rename).
- * Host tensors, written in the given order, data 64-byte aligned; meta: pairs key, value,
- * NULL-terminated. */
+ * Host tensors; wide dtypes first, else in the given order, so that all are aligned in the file.
+ * meta: pairs key, value, NULL-terminated; may be NULL.  Errors: VMT_E_IO, VMT_E_MEMORY. */
 typedef struct vmt_named_tensor {
     const char *name;
     vmt_tensor tensor;

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * safetensors: u64 length of the header (little endian), JSON header {name: {dtype, shape,
+ * data_offsets}}, data without holes.  Source: huggingface/safetensors, README, "Format".
+ */
+#ifndef VMT_MODEL_SAFETENSORS_H
+#define VMT_MODEL_SAFETENSORS_H
+
+#include "model/tensor_table.h"
+
+/* True when the bytes begin like one: a small enough header length, then '{'. */
+bool vmt_safetensors_looks(const unsigned char *bytes, size_t length);
+
+/* Adds all tensors and the metadata; views point into `bytes`.  `label` names the file in messages.
+ * Errors: VMT_E_FORMAT, VMT_E_MEMORY. */
+enum vmt_status vmt_safetensors_parse(vmt_ctx *ctx, vmt_tensor_file *file, unsigned char *bytes,
+                                      size_t length, const char *label);
+
+/* Dtype of its name in safetensors ("BF16"); false: not one of ours. */
+bool vmt_dtype_parse(const char *name, enum vmt_dtype *dtype);
+
+#endif
