@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The Wan2.1 diffusion transformer: forward to the velocity or to a tap, and the explicit backward
+ * from there to the latent.  Only data gradients exist: weights, text and timestep are constants.
+ *
+ *   vmt_dit        weights and configuration, read only once prepared
+ *   vmt_dit_text   what one prompt contributes: k and v of every block's cross-attention
+ *   vmt_dit_run    tables, activations and saved tensors for one token grid
+ *
+ * Source: Wan-Video/Wan2.1 wan/modules/model.py.  Read dit_block.c first.
+ */
+#ifndef VMT_DIT_H
+#define VMT_DIT_H
+
+#include "model/model_config.h"
+#include "model/tensor_file.h"
+
+typedef struct vmt_dit vmt_dit;
+typedef struct vmt_dit_text vmt_dit_text;
+typedef struct vmt_dit_run vmt_dit_run;
+
+/* Binds a checkpoint's tensors by their official names; converts the small vectors (norms,
+ * modulations).  The file must outlive the DiT. */
+enum vmt_status vmt_dit_open(vmt_ctx *ctx, vmt_dit **dit, const vmt_tensor_file *file,
+                             const vmt_dit_config *config);
+void vmt_dit_close(vmt_ctx *ctx, vmt_dit *dit);
+const vmt_dit_config *vmt_dit_get_config(const vmt_dit *dit);
+
+/* Packs the matrices for the backend, once. */
+enum vmt_status vmt_dit_prepare(vmt_ctx *ctx, vmt_dit *dit);
+/* Bytes of converted copies that vmt_dit_prepare makes, and of weights used where they are mapped.
+ */
+void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size_t *mapped);
+
+/* k and v of a prompt: rows [count, text_dim] F32 on the host, 0 <= count <= text_len; zero rows
+ * follow up to text_len and take part in attention, as in the official model. */
+enum vmt_status vmt_dit_text_open(vmt_ctx *ctx, vmt_dit_text **text, const vmt_dit *dit,
+                                  const float *rows, int64_t count);
+void vmt_dit_text_close(vmt_ctx *ctx, vmt_dit_text *text);
+/* Bytes that vmt_dit_text_open takes. */
+enum vmt_status vmt_dit_text_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *bytes);
+/* Text embedding of all text_len rows, [text_len, dim] A; valid until the prompt is closed. */
+const vmt_tensor *vmt_dit_text_context(const vmt_dit_text *text);
+
+/* What a run is laid out for. */
+typedef struct vmt_dit_plan {
+    int64_t grid_f, grid_h, grid_w; /* tokens: latent frames, rows and columns over the patch */
+    const float *timesteps;         /* every timestep the run will use, 0..1000 */
+    int64_t timestep_count;
+    int keep_blocks; /* a backward goes through at most so many whole blocks; -1: forward only */
+    int recompute;   /* 0: all kept; 1: block inputs, attention output and log-sum-exp; 2: inputs */
+} vmt_dit_plan;
+
+enum vmt_status vmt_dit_run_open(vmt_ctx *ctx, vmt_dit_run **run, const vmt_dit *dit,
+                                 const vmt_dit_plan *plan);
+void vmt_dit_run_close(vmt_ctx *ctx, vmt_dit_run *run);
+/* Bytes that vmt_dit_run_open takes: the same layout code on a measuring arena. */
+enum vmt_status vmt_dit_run_bytes(vmt_ctx *ctx, const vmt_dit *dit, const vmt_dit_plan *plan,
+                                  size_t *bytes);
+
+/* Called with intermediate results of a forward, for conformance cases.
+ *   what: "tokens", "e", "e0" (block -1) or "block" (block 0..) */
+typedef enum vmt_status vmt_dit_trace_fn(void *user, const char *what, int block,
+                                         const vmt_tensor *tensor);
+void vmt_dit_run_trace(vmt_dit_run *run, vmt_dit_trace_fn *trace, void *user);
+
+/* Velocity = noise - clean, [out_dim, F, H, W] R.   latent: [in_dim, F, H, W] R.
+ * timestep: one of the plan's.  keep: saves what vmt_dit_backward needs (keep_blocks = all layers).
+ */
+enum vmt_status vmt_dit_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
+                                const vmt_tensor *latent, float timestep, const vmt_dit_text *text,
+                                bool keep);
+/* dlatent = (d velocity / d latent)ᵀ dvelocity, of the last kept forward. */
+enum vmt_status vmt_dit_backward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent,
+                                 const vmt_tensor *dvelocity);
+
+/* q and k of a block's self-attention after RMSNorm and RoPE, [N, heads, head_dim] A; owned by the
+ * run, valid until its next forward.  Blocks 0..block-1 run whole; of `block` only what leads to q,
+ * k. */
+enum vmt_status vmt_dit_tap_qk(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor **q,
+                               const vmt_tensor **k, const vmt_tensor *latent, float timestep,
+                               const vmt_dit_text *text, int block, bool keep);
+/* dlatent from dq, dk ([N, heads, head_dim] R|A) of the last kept vmt_dit_tap_qk. */
+enum vmt_status vmt_dit_tap_qk_bwd(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent,
+                                   const vmt_tensor *dq, const vmt_tensor *dk);
+
+/* Hidden state after a block, [N, dim] R, and its gradient; as above (keep_blocks > block). */
+enum vmt_status vmt_dit_tap_hidden(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor **hidden,
+                                   const vmt_tensor *latent, float timestep,
+                                   const vmt_dit_text *text, int block, bool keep);
+enum vmt_status vmt_dit_tap_hidden_bwd(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent,
+                                       const vmt_tensor *dhidden);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One block of the DiT, both directions.  The backward is the forward's call list read upwards.
+ *
+ *   h1 = LN(x) (1 + scale1) + shift1
+ *   x1 = x  + gate1 ⊙ Wo attention(rope(rms(Wq h1)), rope(rms(Wk h1)), Wv h1)
+ *   x2 = x1 + Wo' attention(rms(Wq' norm3(x1)), k', v')                k', v' of the prompt
+ *   y  = x2 + gate2 ⊙ W2 gelu(W1 (LN(x2) (1 + scale2) + shift2))
+ *
+ * Source: Wan-Video/Wan2.1 wan/modules/model.py, WanAttentionBlock.
+ */
+#include "dit/dit_internal.h"
+
+#include <math.h>
+
+enum { SHIFT1, SCALE1, GATE1, SHIFT2, SCALE2, GATE2 };
+
+/* run->modulation = the block's own + the timestep's. */
+static enum vmt_status load_modulation(vmt_ctx *ctx, vmt_dit_run *run, int i)
+{
+    const vmt_tensor e0 = vmt_index(&run->time_e0, run->time_index);
+
+    return vmt_lincomb(ctx, &run->modulation, &run->dit->blocks[i].modulation, &e0, 1.0, 1.0);
+}
+
+static double attention_scale(const vmt_dit_run *run)
+{
+    const vmt_dit_config *c = &run->dit->config;
+    return 1.0 / sqrt((double)c->dim / (double)c->heads);
+}
+
+/* [N, n, d] as [N, n·d] */
+static vmt_tensor rows(const vmt_tensor *t)
+{
+    return vmt_reshape(t, VMT_SHAPE(t->shape[0], t->shape[1] * t->shape[2]));
+}
+
+/* ---- self-attention */
+
+enum vmt_status dit_block_qk(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s)
+{
+    const dit_attention_weights *w = &run->dit->blocks[i].self_attn;
+    const double eps = run->dit->config.eps;
+
+    VMT_TRY(load_modulation(ctx, run, i));
+    const vmt_tensor shift = vmt_index(&run->modulation, SHIFT1);
+    const vmt_tensor scale = vmt_index(&run->modulation, SCALE1);
+    VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &s->x, &shift, &scale, eps));
+    VMT_TRY(vmt_linear(ctx, &s->q_lin, &run->normed, &w->q, VMT_EPILOGUE_NONE));
+    VMT_TRY(
+        vmt_rms_norm_rope(ctx, &s->q, &s->q_lin, &w->norm_q, &run->rope_cos, &run->rope_sin, eps));
+    VMT_TRY(vmt_linear(ctx, &s->k_lin, &run->normed, &w->k, VMT_EPILOGUE_NONE));
+    return vmt_rms_norm_rope(ctx, &s->k, &s->k_lin, &w->norm_k, &run->rope_cos, &run->rope_sin,
+                             eps);
+}
+
+/* run->dnormed = gradient at h1 by way of q and k. */
+static enum vmt_status qk_to_dnormed(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s,
+                                     const vmt_tensor *dq, const vmt_tensor *dk)
+{
+    const dit_attention_weights *w = &run->dit->blocks[i].self_attn;
+    const double eps = run->dit->config.eps;
+
+    VMT_TRY(vmt_rms_norm_rope_bwd(ctx, &run->dlin, dq, &s->q_lin, &w->norm_q, &run->rope_cos,
+                                  &run->rope_sin, eps));
+    VMT_TRY(vmt_linear_bwd(ctx, &run->dnormed, &run->dlin, &w->q));
+    VMT_TRY(vmt_rms_norm_rope_bwd(ctx, &run->dlin, dk, &s->k_lin, &w->norm_k, &run->rope_cos,
+                                  &run->rope_sin, eps));
+    return vmt_linear_bwd_acc(ctx, &run->dnormed, &run->dlin, &w->k);
+}
+
+enum vmt_status dit_block_qk_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s,
+                                      const vmt_tensor *dq, const vmt_tensor *dk)
+{
+    VMT_TRY(load_modulation(ctx, run, i));
+    const vmt_tensor scale = vmt_index(&run->modulation, SCALE1);
+    VMT_TRY(qk_to_dnormed(ctx, run, i, s, dq, dk));
+    VMT_TRY(vmt_zero(ctx, &run->dx));
+    return vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x, &scale,
+                                     run->dit->config.eps);
+}
+
+static enum vmt_status self_attention(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s,
+                                      bool attention_kept)
+{
+    const dit_attention_weights *w = &run->dit->blocks[i].self_attn;
+    const vmt_tensor att = rows(&s->att);
+    vmt_tensor v = rows(&s->v);
+
+    VMT_TRY(dit_block_qk(ctx, run, i, s));
+    VMT_TRY(vmt_linear(ctx, &v, &run->normed, &w->v, VMT_EPILOGUE_NONE));
+    if (!attention_kept)
+        VMT_TRY(
+            vmt_attention(ctx, &s->att, &s->lse, &s->q, &s->k, &s->v, NULL, attention_scale(run)));
+    VMT_TRY(vmt_linear(ctx, &run->branch, &att, &w->o, VMT_EPILOGUE_NONE));
+    const vmt_tensor gate = vmt_index(&run->modulation, GATE1);
+    return vmt_gate_residual(ctx, &s->x1, &s->x, &gate, &run->branch);
+}
+
+/* dx: at x1 on entry, at x on return. */
+static enum vmt_status self_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, int i,
+                                               const dit_saved *s)
+{
+    const dit_attention_weights *w = &run->dit->blocks[i].self_attn;
+    const vmt_tensor gate = vmt_index(&run->modulation, GATE1);
+    const vmt_tensor scale = vmt_index(&run->modulation, SCALE1);
+    const vmt_tensor datt = vmt_reshape(&run->dlin, s->q.rank, s->q.shape);
+    const vmt_tensor dv = rows(&run->dv);
+
+    VMT_TRY(vmt_gate_residual_bwd(ctx, &run->dbranch, &gate, &run->dx));
+    VMT_TRY(vmt_linear_bwd(ctx, &run->dlin, &run->dbranch, &w->o));
+    VMT_TRY(vmt_attention_bwd(ctx, &run->dq, &run->dk, &run->dv, &datt, &s->q, &s->k, &s->v,
+                              &s->att, &s->lse, attention_scale(run)));
+    VMT_TRY(qk_to_dnormed(ctx, run, i, s, &run->dq, &run->dk));
+    VMT_TRY(vmt_linear_bwd_acc(ctx, &run->dnormed, &dv, &w->v));
+    return vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x, &scale,
+                                     run->dit->config.eps);
+}
+
+/* ---- cross-attention */
+
+static enum vmt_status cross_attention(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s)
+{
+    const dit_block_weights *w = &run->dit->blocks[i];
+    const double eps = run->dit->config.eps;
+    const vmt_tensor att = rows(&s->cross_att);
+
+    VMT_TRY(vmt_layer_norm(ctx, &run->normed, &s->x1, &w->norm3_weight, &w->norm3_bias, eps));
+    VMT_TRY(vmt_linear(ctx, &s->cross_q_lin, &run->normed, &w->cross_attn.q, VMT_EPILOGUE_NONE));
+    VMT_TRY(vmt_rms_norm_rope(ctx, &s->cross_q, &s->cross_q_lin, &w->cross_attn.norm_q, NULL, NULL,
+                              eps));
+    VMT_TRY(vmt_attention(ctx, &s->cross_att, &s->cross_lse, &s->cross_q, &run->text->k[i],
+                          &run->text->v[i], NULL, attention_scale(run)));
+    VMT_TRY(vmt_linear(ctx, &run->branch, &att, &w->cross_attn.o, VMT_EPILOGUE_NONE));
+    return vmt_gate_residual(ctx, &s->x2, &s->x1, NULL, &run->branch);
+}
+
+/* Only the query side: the text is constant.  dx: at x2 on entry, at x1 on return. */
+static enum vmt_status cross_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, int i,
+                                                const dit_saved *s)
+{
+    const dit_block_weights *w = &run->dit->blocks[i];
+    const double eps = run->dit->config.eps;
+    const vmt_tensor datt = vmt_reshape(&run->dlin, s->q.rank, s->q.shape);
+
+    VMT_TRY(vmt_linear_bwd(ctx, &run->dlin, &run->dx, &w->cross_attn.o));
+    VMT_TRY(vmt_attention_bwd(ctx, &run->dq, NULL, NULL, &datt, &s->cross_q, &run->text->k[i],
+                              &run->text->v[i], &s->cross_att, &s->cross_lse,
+                              attention_scale(run)));
+    VMT_TRY(vmt_rms_norm_rope_bwd(ctx, &run->dlin, &run->dq, &s->cross_q_lin, &w->cross_attn.norm_q,
+                                  NULL, NULL, eps));
+    VMT_TRY(vmt_linear_bwd(ctx, &run->dnormed, &run->dlin, &w->cross_attn.q));
+    return vmt_layer_norm_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x1, &w->norm3_weight, eps);
+}
+
+/* ---- feed-forward */
+
+static enum vmt_status feed_forward(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s,
+                                    vmt_tensor *y)
+{
+    const dit_block_weights *w = &run->dit->blocks[i];
+    const vmt_tensor shift = vmt_index(&run->modulation, SHIFT2);
+    const vmt_tensor scale = vmt_index(&run->modulation, SCALE2);
+    const vmt_tensor gate = vmt_index(&run->modulation, GATE2);
+    const bool saves_u = s->u.data != NULL;
+
+    VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &s->x2, &shift, &scale, run->dit->config.eps));
+    if (saves_u) {
+        VMT_TRY(vmt_linear(ctx, &s->u, &run->normed, &w->ffn_in, VMT_EPILOGUE_NONE));
+        if (!y)
+            return VMT_OK;
+        VMT_TRY(vmt_gelu(ctx, &run->hidden, &s->u));
+    } else {
+        VMT_TRY(vmt_linear(ctx, &run->hidden, &run->normed, &w->ffn_in, VMT_EPILOGUE_GELU));
+    }
+    VMT_TRY(vmt_linear(ctx, &run->branch, &run->hidden, &w->ffn_out, VMT_EPILOGUE_NONE));
+    return vmt_gate_residual(ctx, y, &s->x2, &gate, &run->branch);
+}
+
+/* dx: at y on entry, at x2 on return. */
+static enum vmt_status feed_forward_backward(vmt_ctx *ctx, vmt_dit_run *run, int i,
+                                             const dit_saved *s)
+{
+    const dit_block_weights *w = &run->dit->blocks[i];
+    const vmt_tensor scale = vmt_index(&run->modulation, SCALE2);
+    const vmt_tensor gate = vmt_index(&run->modulation, GATE2);
+
+    VMT_TRY(vmt_gate_residual_bwd(ctx, &run->dbranch, &gate, &run->dx));
+    VMT_TRY(vmt_linear_bwd(ctx, &run->du, &run->dbranch, &w->ffn_out));
+    VMT_TRY(vmt_gelu_bwd(ctx, &run->du, &run->du, &s->u));
+    VMT_TRY(vmt_linear_bwd(ctx, &run->dnormed, &run->du, &w->ffn_in));
+    return vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x2, &scale,
+                                     run->dit->config.eps);
+}
+
+/* ---- the whole block */
+
+enum vmt_status dit_block_forward(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s,
+                                  bool attention_kept, vmt_tensor *y)
+{
+    VMT_TRY(vmt_check_cancelled(ctx));
+    VMT_TRY(self_attention(ctx, run, i, s, attention_kept));
+    VMT_TRY(cross_attention(ctx, run, i, s));
+    return feed_forward(ctx, run, i, s, y);
+}
+
+enum vmt_status dit_block_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s)
+{
+    VMT_TRY(vmt_check_cancelled(ctx));
+    VMT_TRY(load_modulation(ctx, run, i));
+    VMT_TRY(feed_forward_backward(ctx, run, i, s));
+    VMT_TRY(cross_attention_backward(ctx, run, i, s));
+    return self_attention_backward(ctx, run, i, s);
+}

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Structures that the files of src/dit share.
+ * Shapes: N tokens, D dim, n heads, d head dim, F ffn dim, L text_len.  R, A: tensor/tensor.h.
+ */
+#ifndef VMT_DIT_INTERNAL_H
+#define VMT_DIT_INTERNAL_H
+
+#include "dit/dit.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Matrices as mapped (bias beside), vectors converted to R. */
+typedef struct dit_attention_weights {
+    vmt_weight q, k, v, o;     /* [D, D] */
+    vmt_tensor norm_q, norm_k; /* [D] R */
+} dit_attention_weights;
+
+typedef struct dit_block_weights {
+    vmt_tensor modulation; /* [6, D] R: shift, scale, gate of attention, then of the feed-forward */
+    dit_attention_weights self_attn, cross_attn;
+    vmt_tensor norm3_weight, norm3_bias; /* [D] R, before cross-attention */
+    vmt_weight ffn_in, ffn_out;          /* [F, D], [D, F] */
+} dit_block_weights;
+
+struct vmt_dit {
+    vmt_dit_config config;
+    vmt_weight patch_embedding; /* [D, in·pt·ph·pw] */
+    vmt_weight text_in, text_out, time_in, time_out, time_projection;
+    vmt_weight head;            /* [pt·ph·pw·out, D] */
+    vmt_tensor head_modulation; /* [2, D] R: shift, scale */
+    dit_block_weights *blocks;
+    vmt_arena vectors;     /* memory of the R vectors */
+    vmt_weight **matrices; /* every vmt_weight above, in file order */
+    int64_t matrix_count;
+    bool prepared;
+};
+
+struct vmt_dit_text {
+    vmt_arena arena;
+    vmt_tensor context; /* [L, D] A */
+    vmt_tensor *k, *v;  /* per block: [L, n, d] A */
+};
+
+/* Everything one block computes that its backward reads. */
+typedef struct dit_saved {
+    vmt_tensor x;            /* [N, D] R, block input */
+    vmt_tensor q_lin, k_lin; /* [N, D] A, before norm */
+    vmt_tensor q, k, v;      /* [N, n, d] A */
+    vmt_tensor att;          /* [N, n, d] A */
+    vmt_tensor lse;          /* [n, N] R */
+    vmt_tensor x1;           /* [N, D] R, after self-attention */
+    vmt_tensor cross_q_lin;  /* [N, D] A */
+    vmt_tensor cross_q;      /* [N, n, d] A */
+    vmt_tensor cross_att;    /* [N, n, d] A */
+    vmt_tensor cross_lse;    /* [n, N] R */
+    vmt_tensor x2;           /* [N, D] R, after cross-attention */
+    vmt_tensor u;            /* [N, F] A, feed-forward before GELU */
+} dit_saved;
+
+struct vmt_dit_run {
+    const vmt_dit *dit;
+    vmt_dit_plan plan; /* plan.timesteps points to own memory */
+    float *timesteps;
+    vmt_arena arena;
+    int64_t tokens;
+
+    /* tables */
+    vmt_tensor rope_cos, rope_sin; /* [N, d/2] R */
+    vmt_tensor time_e;             /* [timesteps, D] R */
+    vmt_tensor time_e0;            /* [timesteps, 6, D] R */
+
+    /* forward */
+    vmt_tensor modulation;      /* [6, D] R of the block at hand */
+    vmt_tensor head_modulation; /* [2, D] R */
+    vmt_tensor x;               /* [N, D] R */
+    vmt_tensor patches;         /* [N, max(in, out)·pt·ph·pw] A */
+    vmt_tensor normed;          /* [N, D] A */
+    vmt_tensor branch;          /* [N, D] A, what a gate adds */
+    vmt_tensor hidden;          /* [N, F] A, GELU of u */
+    dit_saved scratch;          /* aliased where a forward alone allows */
+
+    /* backward, present if plan.keep_blocks >= 0 */
+    dit_saved *saved;      /* [keep_blocks], as the recompute level says */
+    dit_saved recompute;   /* one whole block; levels 1 and 2 */
+    vmt_tensor dx;         /* [N, D] R */
+    vmt_tensor dbranch;    /* [N, D] A */
+    vmt_tensor dnormed;    /* [N, D] R */
+    vmt_tensor dlin;       /* [N, D] A */
+    vmt_tensor dq, dk, dv; /* [N, n, d] A */
+    vmt_tensor du;         /* [N, F] A */
+
+    /* of the last forward */
+    const vmt_dit_text *text;
+    int64_t time_index;
+    int kept;   /* whole blocks it saved; -1: none */
+    int tapped; /* block whose q and k lie in scratch; -1: none */
+
+    vmt_dit_trace_fn *trace;
+    void *trace_user;
+};
+
+/* y = block i (s->x).  Fills s; y may be the next block's s->x.  y NULL: stops after s->u
+ * (recomputation).  attention_kept: s->att and s->lse already hold what attention would give. */
+enum vmt_status dit_block_forward(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s,
+                                  bool attention_kept, vmt_tensor *y);
+/* run->dx: gradient at block i's output on entry, at its input on return. */
+enum vmt_status dit_block_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s);
+/* q and k of block i from s->x; fills s->q_lin, k_lin, q, k; leaves h1 in run->normed. */
+enum vmt_status dit_block_qk(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s);
+/* run->dx = gradient at block i's input from dq, dk alone (overwrites). */
+enum vmt_status dit_block_qk_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s,
+                                      const vmt_tensor *dq, const vmt_tensor *dk);
+
+/* Fills the RoPE tables and the time embeddings of run->plan.timesteps. */
+enum vmt_status dit_tables_fill(vmt_ctx *ctx, vmt_dit_run *run);
+
+/* Memory of a run, all of it; counts only while run->arena measures. */
+enum vmt_status dit_run_layout(vmt_ctx *ctx, vmt_dit_run *run);
+
+#endif

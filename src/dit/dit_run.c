@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A run of the DiT on one grid: memory, forward to the velocity or a tap, backward to the latent.
+ */
+#include "dit/dit_internal.h"
+
+#include <string.h>
+
+/* ---- memory */
+
+/* One block's tensors, none shared. */
+static enum vmt_status take_saved(vmt_ctx *ctx, vmt_dit_run *run, dit_saved *s)
+{
+    const vmt_dit_config *c = &run->dit->config;
+    const int64_t row[2] = {run->tokens, c->dim};
+    const int64_t head[3] = {run->tokens, c->heads, c->dim / c->heads};
+    const int64_t lse[2] = {c->heads, run->tokens};
+    vmt_tensor *const real_rows[] = {&s->x, &s->x1, &s->x2};
+    vmt_tensor *const act_rows[] = {&s->q_lin, &s->k_lin, &s->cross_q_lin};
+    vmt_tensor *const act_heads[] = {&s->q, &s->k, &s->v, &s->att, &s->cross_q, &s->cross_att};
+    vmt_arena *a = &run->arena;
+
+    for (size_t i = 0; i < sizeof real_rows / sizeof *real_rows; i++)
+        VMT_TRY(vmt_take(ctx, a, real_rows[i], ctx->real, 2, row));
+    for (size_t i = 0; i < sizeof act_rows / sizeof *act_rows; i++)
+        VMT_TRY(vmt_take(ctx, a, act_rows[i], ctx->act, 2, row));
+    for (size_t i = 0; i < sizeof act_heads / sizeof *act_heads; i++)
+        VMT_TRY(vmt_take(ctx, a, act_heads[i], ctx->act, 3, head));
+    VMT_TRY(vmt_take(ctx, a, &s->lse, ctx->real, 2, lse));
+    VMT_TRY(vmt_take(ctx, a, &s->cross_lse, ctx->real, 2, lse));
+    return vmt_take(ctx, a, &s->u, ctx->act, VMT_SHAPE(run->tokens, c->ffn_dim));
+}
+
+/* What a forward alone needs: x, x1, x2 are one stream; cross-attention reuses self-attention's
+ * memory; the branch overwrites the projection that led to q.  q_lin and k_lin stay apart when a
+ * tap keeps them. */
+static enum vmt_status take_scratch(vmt_ctx *ctx, vmt_dit_run *run)
+{
+    const vmt_dit_config *c = &run->dit->config;
+    const int64_t head[3] = {run->tokens, c->heads, c->dim / c->heads};
+    dit_saved *s = &run->scratch;
+    vmt_arena *a = &run->arena;
+
+    s->x = s->x1 = s->x2 = run->x;
+    VMT_TRY(vmt_take(ctx, a, &s->q_lin, ctx->act, VMT_SHAPE(run->tokens, c->dim)));
+    s->k_lin = s->q_lin;
+    if (run->plan.keep_blocks >= 0)
+        VMT_TRY(vmt_take(ctx, a, &s->k_lin, ctx->act, VMT_SHAPE(run->tokens, c->dim)));
+    s->cross_q_lin = run->branch = s->q_lin;
+    VMT_TRY(vmt_take(ctx, a, &s->q, ctx->act, 3, head));
+    VMT_TRY(vmt_take(ctx, a, &s->k, ctx->act, 3, head));
+    VMT_TRY(vmt_take(ctx, a, &s->v, ctx->act, 3, head));
+    VMT_TRY(vmt_take(ctx, a, &s->att, ctx->act, 3, head));
+    VMT_TRY(vmt_take(ctx, a, &s->lse, ctx->real, VMT_SHAPE(c->heads, run->tokens)));
+    s->cross_q = s->q;
+    s->cross_att = s->att;
+    s->cross_lse = s->lse;
+    return VMT_OK;
+}
+
+static enum vmt_status take_kept(vmt_ctx *ctx, vmt_dit_run *run)
+{
+    const vmt_dit_config *c = &run->dit->config;
+    const int64_t head[3] = {run->tokens, c->heads, c->dim / c->heads};
+    vmt_arena *a = &run->arena;
+
+    for (int i = 0; i < run->plan.keep_blocks; i++) {
+        dit_saved *s = &run->saved[i];
+        if (run->plan.recompute == 0) {
+            VMT_TRY(take_saved(ctx, run, s));
+            continue;
+        }
+        VMT_TRY(vmt_take(ctx, a, &s->x, ctx->real, VMT_SHAPE(run->tokens, c->dim)));
+        if (run->plan.recompute == 1) {
+            VMT_TRY(vmt_take(ctx, a, &s->att, ctx->act, 3, head));
+            VMT_TRY(vmt_take(ctx, a, &s->lse, ctx->real, VMT_SHAPE(c->heads, run->tokens)));
+        }
+    }
+    if (run->plan.recompute > 0 && run->plan.keep_blocks > 0)
+        VMT_TRY(take_saved(ctx, run, &run->recompute));
+    return VMT_OK;
+}
+
+static enum vmt_status take_gradients(vmt_ctx *ctx, vmt_dit_run *run)
+{
+    const vmt_dit_config *c = &run->dit->config;
+    const int64_t row[2] = {run->tokens, c->dim};
+    const int64_t head[3] = {run->tokens, c->heads, c->dim / c->heads};
+    vmt_arena *a = &run->arena;
+
+    VMT_TRY(vmt_take(ctx, a, &run->dx, ctx->real, 2, row));
+    VMT_TRY(vmt_take(ctx, a, &run->dnormed, ctx->real, 2, row));
+    VMT_TRY(vmt_take(ctx, a, &run->dbranch, ctx->act, 2, row));
+    VMT_TRY(vmt_take(ctx, a, &run->dlin, ctx->act, 2, row));
+    VMT_TRY(vmt_take(ctx, a, &run->dq, ctx->act, 3, head));
+    VMT_TRY(vmt_take(ctx, a, &run->dk, ctx->act, 3, head));
+    VMT_TRY(vmt_take(ctx, a, &run->dv, ctx->act, 3, head));
+    return vmt_take(ctx, a, &run->du, ctx->act, VMT_SHAPE(run->tokens, c->ffn_dim));
+}
+
+enum vmt_status dit_run_layout(vmt_ctx *ctx, vmt_dit_run *run)
+{
+    const vmt_dit_config *c = &run->dit->config;
+    const int64_t half = c->dim / c->heads / 2, times = run->plan.timestep_count;
+    const int64_t channels = c->in_dim > c->out_dim ? c->in_dim : c->out_dim;
+    vmt_arena *a = &run->arena;
+
+    VMT_TRY(vmt_take(ctx, a, &run->rope_cos, ctx->real, VMT_SHAPE(run->tokens, half)));
+    VMT_TRY(vmt_take(ctx, a, &run->rope_sin, ctx->real, VMT_SHAPE(run->tokens, half)));
+    VMT_TRY(vmt_take(ctx, a, &run->time_e, ctx->real, VMT_SHAPE(times, c->dim)));
+    VMT_TRY(vmt_take(ctx, a, &run->time_e0, ctx->real, VMT_SHAPE(times, 6, c->dim)));
+    VMT_TRY(vmt_take(ctx, a, &run->modulation, ctx->real, VMT_SHAPE(6, c->dim)));
+    VMT_TRY(vmt_take(ctx, a, &run->head_modulation, ctx->real, VMT_SHAPE(2, c->dim)));
+    VMT_TRY(vmt_take(ctx, a, &run->x, ctx->real, VMT_SHAPE(run->tokens, c->dim)));
+    VMT_TRY(vmt_take(ctx, a, &run->patches, ctx->act,
+                     VMT_SHAPE(run->tokens, channels * c->patch[0] * c->patch[1] * c->patch[2])));
+    VMT_TRY(vmt_take(ctx, a, &run->normed, ctx->act, VMT_SHAPE(run->tokens, c->dim)));
+    VMT_TRY(vmt_take(ctx, a, &run->hidden, ctx->act, VMT_SHAPE(run->tokens, c->ffn_dim)));
+    VMT_TRY(take_scratch(ctx, run));
+    if (run->plan.keep_blocks < 0)
+        return VMT_OK;
+    VMT_TRY(take_kept(ctx, run));
+    return take_gradients(ctx, run);
+}
+
+/* The struct with its host memory, arena still measuring. */
+static enum vmt_status new_run(vmt_ctx *ctx, vmt_dit_run **result, const vmt_dit *dit,
+                               const vmt_dit_plan *plan)
+{
+    const size_t times = (size_t)plan->timestep_count;
+    vmt_dit_run *run;
+
+    VMT_TRY(vmt_alloc(ctx, (void **)&run, 1, sizeof *run));
+    *result = run;
+    run->dit = dit;
+    run->plan = *plan;
+    run->tokens = plan->grid_f * plan->grid_h * plan->grid_w;
+    run->arena = vmt_arena_measure();
+    run->kept = run->tapped = -1;
+    if (plan->keep_blocks > dit->config.layers)
+        run->plan.keep_blocks = (int)dit->config.layers;
+    VMT_TRY(vmt_alloc(ctx, (void **)&run->timesteps, times, sizeof *run->timesteps));
+    memcpy(run->timesteps, plan->timesteps, times * sizeof *run->timesteps);
+    run->plan.timesteps = run->timesteps;
+    if (run->plan.keep_blocks > 0)
+        VMT_TRY(vmt_alloc(ctx, (void **)&run->saved, (size_t)run->plan.keep_blocks,
+                          sizeof *run->saved));
+    return VMT_OK;
+}
+
+static void free_run(vmt_dit_run *run)
+{
+    if (!run)
+        return;
+    vmt_free(run->timesteps);
+    vmt_free(run->saved);
+    vmt_free(run);
+}
+
+enum vmt_status vmt_dit_run_bytes(vmt_ctx *ctx, const vmt_dit *dit, const vmt_dit_plan *plan,
+                                  size_t *bytes)
+{
+    vmt_dit_run *run = NULL;
+    enum vmt_status status = new_run(ctx, &run, dit, plan);
+
+    if (status == VMT_OK)
+        status = dit_run_layout(ctx, run);
+    *bytes = status == VMT_OK ? run->arena.peak : 0;
+    free_run(run);
+    return status;
+}
+
+enum vmt_status vmt_dit_run_open(vmt_ctx *ctx, vmt_dit_run **result, const vmt_dit *dit,
+                                 const vmt_dit_plan *plan)
+{
+    vmt_dit_run *run = NULL;
+    enum vmt_status status = new_run(ctx, &run, dit, plan);
+
+    *result = NULL;
+    if (status == VMT_OK)
+        status = dit_run_layout(ctx, run);
+    if (status == VMT_OK)
+        status = vmt_arena_open(ctx, &run->arena, run->arena.peak);
+    if (status == VMT_OK) {
+        status = dit_run_layout(ctx, run);
+        if (status == VMT_OK)
+            status = dit_tables_fill(ctx, run);
+        if (status != VMT_OK)
+            vmt_arena_close(ctx, &run->arena);
+    }
+    if (status != VMT_OK) {
+        free_run(run);
+        return status;
+    }
+    *result = run;
+    return VMT_OK;
+}
+
+void vmt_dit_run_close(vmt_ctx *ctx, vmt_dit_run *run)
+{
+    if (!run)
+        return;
+    vmt_arena_close(ctx, &run->arena);
+    free_run(run);
+}
+
+void vmt_dit_run_trace(vmt_dit_run *run, vmt_dit_trace_fn *trace, void *user)
+{
+    run->trace = trace;
+    run->trace_user = user;
+}
+
+/* ---- forward */
+
+static enum vmt_status trace(vmt_dit_run *run, const char *what, int block,
+                             const vmt_tensor *tensor)
+{
+    return run->trace ? run->trace(run->trace_user, what, block, tensor) : VMT_OK;
+}
+
+static enum vmt_status find_timestep(vmt_ctx *ctx, vmt_dit_run *run, float timestep)
+{
+    for (int64_t i = 0; i < run->plan.timestep_count; i++)
+        if (run->timesteps[i] == timestep) {
+            run->time_index = i;
+            return VMT_OK;
+        }
+    return vmt_fail(ctx, VMT_E_INTERNAL, "timestep %g is not in the plan", (double)timestep);
+}
+
+/* [N, channels·cells] at the start of a buffer that is as wide or wider. */
+static vmt_tensor patch_rows(const vmt_dit_run *run, const vmt_tensor *buffer, int64_t channels)
+{
+    const int64_t *p = run->dit->config.patch;
+    return vmt_tensor_over(buffer->data, buffer->dtype,
+                           VMT_SHAPE(run->tokens, channels * p[0] * p[1] * p[2]));
+}
+
+static enum vmt_status patch_embed(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *x,
+                                   const vmt_tensor *latent)
+{
+    const vmt_dit *dit = run->dit;
+    vmt_tensor patches = patch_rows(run, &run->patches, dit->config.in_dim);
+
+    VMT_TRY(vmt_patchify(ctx, &patches, latent, dit->config.patch));
+    VMT_TRY(vmt_linear(ctx, x, &patches, &dit->patch_embedding, VMT_EPILOGUE_NONE));
+    return vmt_require_finite(ctx, x, "DiT patch embedding (is the latent finite?)");
+}
+
+/* The tensors that block i of a forward fills.  Kept: its own, or the shared ones around what the
+ * recompute level keeps. */
+static dit_saved block_memory(const vmt_dit_run *run, int i, bool keep)
+{
+    dit_saved s = run->scratch;
+
+    if (!keep)
+        return s;
+    if (run->plan.recompute == 0)
+        return run->saved[i];
+    s.x = run->saved[i].x;
+    if (run->plan.recompute == 1) {
+        s.att = run->saved[i].att;
+        s.lse = run->saved[i].lse;
+    }
+    return s;
+}
+
+static vmt_tensor *block_input(vmt_dit_run *run, int i, int count, bool keep)
+{
+    return keep && i < count ? &run->saved[i].x : &run->x;
+}
+
+/* Blocks 0..count-1; leaves the hidden state in run->x. */
+static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor *latent,
+                                  float timestep, const vmt_dit_text *text, int count, bool keep)
+{
+    run->kept = run->tapped = -1;
+    if (keep && count > run->plan.keep_blocks)
+        return vmt_fail(ctx, VMT_E_INTERNAL, "%d blocks to keep, planned %d", count,
+                        run->plan.keep_blocks);
+    VMT_TRY(find_timestep(ctx, run, timestep));
+    run->text = text;
+    if (run->trace) {
+        const vmt_tensor e = vmt_index(&run->time_e, run->time_index);
+        const vmt_tensor e0 = vmt_index(&run->time_e0, run->time_index);
+        VMT_TRY(trace(run, "e", -1, &e));
+        VMT_TRY(trace(run, "e0", -1, &e0));
+    }
+    VMT_TRY(patch_embed(ctx, run, block_input(run, 0, count, keep), latent));
+    VMT_TRY(trace(run, "tokens", -1, block_input(run, 0, count, keep)));
+    for (int i = 0; i < count; i++) {
+        dit_saved s = block_memory(run, i, keep);
+        vmt_tensor *y = block_input(run, i + 1, count, keep);
+        VMT_TRY(vmt_prefix(ctx, dit_block_forward(ctx, run, i, &s, false, y), "DiT block %d", i));
+        VMT_TRY(vmt_prefix(ctx, vmt_require_finite(ctx, y, "hidden state"), "DiT block %d", i));
+        VMT_TRY(trace(run, "block", i, y));
+    }
+    if (keep)
+        run->kept = count;
+    return VMT_OK;
+}
+
+static enum vmt_status load_head_modulation(vmt_ctx *ctx, vmt_dit_run *run)
+{
+    const vmt_tensor e = vmt_index(&run->time_e, run->time_index);
+
+    for (int i = 0; i < 2; i++) {
+        vmt_tensor row = vmt_index(&run->head_modulation, i);
+        const vmt_tensor own = vmt_index(&run->dit->head_modulation, i);
+        VMT_TRY(vmt_lincomb(ctx, &row, &own, &e, 1.0, 1.0));
+    }
+    return VMT_OK;
+}
+
+enum vmt_status vmt_dit_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
+                                const vmt_tensor *latent, float timestep, const vmt_dit_text *text,
+                                bool keep)
+{
+    const vmt_dit *dit = run->dit;
+    vmt_tensor patches = patch_rows(run, &run->patches, dit->config.out_dim);
+
+    VMT_TRY(run_blocks(ctx, run, latent, timestep, text, (int)dit->config.layers, keep));
+    VMT_TRY(load_head_modulation(ctx, run));
+    const vmt_tensor shift = vmt_index(&run->head_modulation, 0);
+    const vmt_tensor scale = vmt_index(&run->head_modulation, 1);
+    VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &run->x, &shift, &scale, dit->config.eps));
+    VMT_TRY(vmt_linear(ctx, &patches, &run->normed, &dit->head, VMT_EPILOGUE_NONE));
+    VMT_TRY(vmt_unpatchify(ctx, velocity, &patches, dit->config.patch));
+    return vmt_require_finite(ctx, velocity, "DiT head");
+}
+
+enum vmt_status vmt_dit_tap_qk(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor **q,
+                               const vmt_tensor **k, const vmt_tensor *latent, float timestep,
+                               const vmt_dit_text *text, int block, bool keep)
+{
+    if (block < 0 || block >= run->dit->config.layers)
+        return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,
+                        run->dit->config.layers - 1);
+    VMT_TRY(run_blocks(ctx, run, latent, timestep, text, block, keep));
+    VMT_TRY(vmt_prefix(ctx, dit_block_qk(ctx, run, block, &run->scratch), "DiT block %d", block));
+    run->tapped = block;
+    *q = &run->scratch.q;
+    *k = &run->scratch.k;
+    return VMT_OK;
+}
+
+enum vmt_status vmt_dit_tap_hidden(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor **hidden,
+                                   const vmt_tensor *latent, float timestep,
+                                   const vmt_dit_text *text, int block, bool keep)
+{
+    if (block < 0 || block >= run->dit->config.layers)
+        return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,
+                        run->dit->config.layers - 1);
+    VMT_TRY(run_blocks(ctx, run, latent, timestep, text, block + 1, keep));
+    *hidden = &run->x;
+    return VMT_OK;
+}
+
+/* ---- backward */
+
+/* From run->dx at the last kept block's output to the latent. */
+static enum vmt_status backward_blocks(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent)
+{
+    vmt_tensor dpatches = patch_rows(run, &run->patches, run->dit->config.in_dim);
+
+    for (int i = run->kept - 1; i >= 0; i--) {
+        dit_saved s = run->saved[i];
+        if (run->plan.recompute > 0) {
+            s = run->recompute;
+            s.x = run->saved[i].x;
+            if (run->plan.recompute == 1) {
+                s.att = run->saved[i].att;
+                s.lse = run->saved[i].lse;
+            }
+            VMT_TRY(vmt_prefix(ctx,
+                               dit_block_forward(ctx, run, i, &s, run->plan.recompute == 1, NULL),
+                               "DiT block %d, recomputed", i));
+        }
+        VMT_TRY(vmt_prefix(ctx, dit_block_backward(ctx, run, i, &s), "DiT block %d, backward", i));
+    }
+    VMT_TRY(vmt_linear_bwd(ctx, &dpatches, &run->dx, &run->dit->patch_embedding));
+    VMT_TRY(vmt_patchify_bwd(ctx, dlatent, &dpatches, run->dit->config.patch));
+    return vmt_require_finite(ctx, dlatent, "gradient at the latent");
+}
+
+static enum vmt_status require_kept(vmt_ctx *ctx, const vmt_dit_run *run, bool enough)
+{
+    if (run->kept < 0 || !enough)
+        return vmt_fail(ctx, VMT_E_INTERNAL, "backward without its kept forward");
+    return VMT_OK;
+}
+
+enum vmt_status vmt_dit_backward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent,
+                                 const vmt_tensor *dvelocity)
+{
+    const vmt_dit *dit = run->dit;
+    vmt_tensor dpatches = patch_rows(run, &run->patches, dit->config.out_dim);
+    const vmt_tensor scale = vmt_index(&run->head_modulation, 1);
+
+    VMT_TRY(require_kept(ctx, run, run->kept == dit->config.layers));
+    VMT_TRY(vmt_unpatchify_bwd(ctx, &dpatches, dvelocity, dit->config.patch));
+    VMT_TRY(vmt_linear_bwd(ctx, &run->dnormed, &dpatches, &dit->head));
+    VMT_TRY(vmt_zero(ctx, &run->dx));
+    VMT_TRY(
+        vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &run->x, &scale, dit->config.eps));
+    return backward_blocks(ctx, run, dlatent);
+}
+
+enum vmt_status vmt_dit_tap_qk_bwd(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent,
+                                   const vmt_tensor *dq, const vmt_tensor *dk)
+{
+    VMT_TRY(require_kept(ctx, run, run->tapped >= 0));
+    VMT_TRY(dit_block_qk_backward(ctx, run, run->tapped, &run->scratch, dq, dk));
+    return backward_blocks(ctx, run, dlatent);
+}
+
+enum vmt_status vmt_dit_tap_hidden_bwd(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent,
+                                       const vmt_tensor *dhidden)
+{
+    VMT_TRY(require_kept(ctx, run, run->kept > 0));
+    VMT_TRY(vmt_copy(ctx, &run->dx, dhidden));
+    return backward_blocks(ctx, run, dlatent);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What depends on the grid and the timesteps alone: RoPE tables and time embeddings.
+ * Source: Wan-Video/Wan2.1 wan/modules/model.py, sinusoidal_embedding_1d and rope_params.
+ */
+#include "dit/dit_internal.h"
+
+#include <math.h>
+
+/* Pairs of a head given to each axis: time gets what rows and columns leave. */
+static void rope_split(int64_t head_dim, int64_t pairs[3])
+{
+    const int64_t all = head_dim / 2;
+    pairs[1] = pairs[2] = all / 3;
+    pairs[0] = all - 2 * (all / 3);
+}
+
+/* Angle of pair j of an axis at position p: p · theta^(-2j / (2 pairs)). */
+static enum vmt_status fill_rope(vmt_ctx *ctx, vmt_dit_run *run)
+{
+    const vmt_dit_config *c = &run->dit->config;
+    const vmt_dit_plan *p = &run->plan;
+    const int64_t half = c->dim / c->heads / 2;
+    int64_t pairs[3];
+    double *table;
+
+    rope_split(2 * half, pairs);
+    VMT_TRY(vmt_alloc(ctx, (void **)&table, (size_t)(2 * run->tokens * half), sizeof *table));
+    double *const cosine = table, *const sine = table + run->tokens * half;
+    for (int64_t token = 0; token < run->tokens; token++) {
+        const int64_t position[3] = {token / (p->grid_h * p->grid_w), token / p->grid_w % p->grid_h,
+                                     token % p->grid_w};
+        int64_t column = token * half;
+        for (int axis = 0; axis < 3; axis++)
+            for (int64_t j = 0; j < pairs[axis]; j++, column++) {
+                const double angle = (double)position[axis] *
+                                     (1.0 / pow(c->rope_theta, (double)j / (double)pairs[axis]));
+                cosine[column] = cos(angle);
+                sine[column] = sin(angle);
+            }
+    }
+    const vmt_tensor host_cos = vmt_tensor_over(cosine, VMT_F64, VMT_SHAPE(run->tokens, half));
+    const vmt_tensor host_sin = vmt_tensor_over(sine, VMT_F64, VMT_SHAPE(run->tokens, half));
+    enum vmt_status status = vmt_upload(ctx, &run->rope_cos, &host_cos);
+    if (status == VMT_OK)
+        status = vmt_upload(ctx, &run->rope_sin, &host_sin);
+    vmt_free(table);
+    return status;
+}
+
+/* Cosines first, then sines, of timestep · 10000^(-i / half); angles in double, values rounded to
+ * float. */
+static void timestep_features(float *features, int64_t freq_dim, float timestep)
+{
+    const int64_t half = freq_dim / 2;
+
+    for (int64_t i = 0; i < half; i++) {
+        const double angle = (double)timestep * pow(10000.0, -((double)i / (double)half));
+        features[i] = (float)cos(angle);
+        features[half + i] = (float)sin(angle);
+    }
+}
+
+/* e = W2 silu(W1 features);  e0 = Wp silu(e) as [6, D].  Rows: the plan's timesteps. */
+static enum vmt_status embed_times(vmt_ctx *ctx, vmt_dit_run *run, vmt_arena *arena,
+                                   const float *features)
+{
+    const vmt_dit *dit = run->dit;
+    const int64_t count = run->plan.timestep_count, dim = dit->config.dim;
+    const vmt_tensor host = {.data = (void *)(uintptr_t)features,
+                             .shape = {count, dit->config.freq_dim, 1, 1, 1},
+                             .dtype = VMT_F32,
+                             .rank = 2};
+    vmt_tensor input, hidden;
+    vmt_tensor e0 = vmt_reshape(&run->time_e0, VMT_SHAPE(count, 6 * dim));
+
+    VMT_TRY(vmt_take(ctx, arena, &input, ctx->real, host.rank, host.shape));
+    VMT_TRY(vmt_take(ctx, arena, &hidden, ctx->real, VMT_SHAPE(count, dim)));
+    if (vmt_arena_measures(arena))
+        return VMT_OK;
+    VMT_TRY(vmt_upload(ctx, &input, &host));
+    VMT_TRY(vmt_linear(ctx, &hidden, &input, &dit->time_in, VMT_EPILOGUE_SILU));
+    VMT_TRY(vmt_linear(ctx, &run->time_e, &hidden, &dit->time_out, VMT_EPILOGUE_NONE));
+    VMT_TRY(vmt_silu(ctx, &hidden, &run->time_e));
+    return vmt_linear(ctx, &e0, &hidden, &dit->time_projection, VMT_EPILOGUE_NONE);
+}
+
+static enum vmt_status fill_times(vmt_ctx *ctx, vmt_dit_run *run)
+{
+    const int64_t count = run->plan.timestep_count, freq_dim = run->dit->config.freq_dim;
+    vmt_arena arena = vmt_arena_measure();
+    float *features;
+
+    VMT_TRY(vmt_alloc(ctx, (void **)&features, (size_t)(count * freq_dim), sizeof *features));
+    for (int64_t i = 0; i < count; i++)
+        timestep_features(features + i * freq_dim, freq_dim, run->plan.timesteps[i]);
+    enum vmt_status status = embed_times(ctx, run, &arena, features);
+    if (status == VMT_OK)
+        status = vmt_arena_open(ctx, &arena, arena.peak);
+    if (status == VMT_OK) {
+        status = embed_times(ctx, run, &arena, features);
+        vmt_arena_close(ctx, &arena);
+    }
+    vmt_free(features);
+    return status;
+}
+
+enum vmt_status dit_tables_fill(vmt_ctx *ctx, vmt_dit_run *run)
+{
+    VMT_TRY(fill_rope(ctx, run));
+    return fill_times(ctx, run);
+}
