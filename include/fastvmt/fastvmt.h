@@ -8,7 +8,7 @@
  *     vmt_settings settings;
  *
  *     if (vmt_ctx_open(&ctx, NULL) || vmt_model_open(ctx, &model, &(vmt_model_paths){.dir =
- * "Wan2.1-T2V-1.3B"})) die(vmt_message(ctx)); vmt_settings_init(&settings, model, NULL);
+ * "Wan2.1-T2V-1.3B"})) die(vmt_message(ctx)); vmt_settings_init(ctx, &settings, model, NULL);
  *     settings.prompt = "a lion runs through snow";
  *     if (vmt_transfer(ctx, model, &settings, &(vmt_transfer_io){.reference = &reference, .result =
  * &result})) die(vmt_message(ctx)); vmt_clip_free(&result); vmt_model_close(ctx, model);
@@ -223,8 +223,9 @@ typedef struct vmt_settings {
 } vmt_settings;
 
 /**
- * Fills all fields from a preset: "paper", "released", "tiny", or NULL = the model's own section
- * "motion" in config.json if it has one, else "paper".  `model` may be NULL.
+ * Fills all fields from a preset: "paper", "released", "tiny", "wan" (official text-to-video), or
+ * NULL = the model's own section "motion" in config.json if it has one, else "paper".  `model` may
+ * be NULL; otherwise it must outlive the settings (texts may point into it).
  * Errors: VMT_E_ARG (unknown preset).
  */
 VMT_API VMT_MUST_CHECK enum vmt_status
@@ -245,8 +246,8 @@ typedef struct vmt_option {
     const char *section; /* "Sampling", "Motion", … */
 } vmt_option;
 
-/** The option table; *count receives its length.  Static memory. */
-VMT_API const vmt_option *vmt_options(size_t *count);
+/** Row `index` of the option table, NULL past its end.  Static memory. */
+VMT_API const vmt_option *vmt_option_at(size_t index);
 
 /**
  * Writes the value of an option as text that vmt_settings_set accepts again.
