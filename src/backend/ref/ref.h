@@ -1,1 +1,200 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ *
+ * The oracle: every op in plain C.  These files are compiled twice, with VMT_REF_BITS 32 and 64:
+ * `real` is float or double, and REF(linear) is linear_ref32 or linear_ref64.  Norms, softmaxes and
+ * losses sum in double in both.  No sum is split over threads, so the results do not depend on
+ * their number.
+ *
+ * Loops whose sum runs over a row are ordered with that sum outermost, over a transposed operand:
+ * the compiler may not reorder a float sum, but it may compute neighbouring sums side by side.
+ */
+#ifndef VMT_REF_H
+#define VMT_REF_H
+
+#include "backend/backend.h"
+#include "base/half.h"
+#include "tensor/tensor.h"
+
+#include <math.h>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+#if VMT_REF_BITS == 64
+typedef double real;
+#define REF(name) name##_ref64
+#define VMT_REAL VMT_F64
+#elif VMT_REF_BITS == 32
+typedef float real;
+#define REF(name) name##_ref32
+#define VMT_REAL VMT_F32
+#else
+#error "compile with VMT_REF_BITS=32 or 64"
+#endif
+
+/* A parallel loop over independent iterations; the loop body finds its scratch by ref_thread(). */
+#ifdef _OPENMP
+#define REF_PRAGMA(text) _Pragma(#text)
+#define REF_PARALLEL_FOR(ctx)                                                                      \
+    REF_PRAGMA(omp parallel for num_threads((ctx)->threads) schedule(static))
+static inline int ref_thread(void)
+{
+    return omp_get_thread_num();
+}
+#else
+#define REF_PARALLEL_FOR(ctx) (void)(ctx);
+static inline int ref_thread(void)
+{
+    return 0;
+}
+#endif
+
+static inline real ref_exp(real x)
+{
+#if VMT_REF_BITS == 64
+    return exp(x);
+#else
+    return expf(x);
+#endif
+}
+
+static inline real ref_tanh(real x)
+{
+#if VMT_REF_BITS == 64
+    return tanh(x);
+#else
+    return tanhf(x);
+#endif
+}
+
+static inline real ref_sqrt(real x)
+{
+#if VMT_REF_BITS == 64
+    return sqrt(x);
+#else
+    return sqrtf(x);
+#endif
+}
+
+static inline int64_t ref_min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- memory (ref_memory.c) */
+
+/* Elements first..first+count-1 as reals: where they lie when the tensor is of dtype R, else
+ * converted into `buffer` (of `count`).  Exact but for F64 read as float. */
+const real *REF(load)(const vmt_tensor *t, int64_t first, int64_t count, real *buffer);
+
+/* Rounds `count` values to the tensor's dtype (nearest, ties to even) and stores them. */
+void REF(store)(vmt_tensor *t, int64_t first, int64_t count, const real *values);
+
+/* `shared` reals for all threads followed by `own` for each thread; kept from call to call.
+ * *own_first is the first thread's; thread i's begin own · i later. */
+enum vmt_status REF(scratch)(vmt_ctx *ctx, int64_t shared, int64_t own, real **shared_first,
+                             real **own_first);
+
+/* The [rows, cols] part of x that begins at element `first`, rows `stride` apart: as it is, and
+ * transposed (each may be NULL). */
+void REF(load_matrix)(real *plain, real *transposed, const vmt_tensor *x, int64_t rows,
+                      int64_t cols, int64_t stride, int64_t first);
+
+/* ---- shared pieces */
+
+/* z[j] = Σ_c x[c] columns[c, j]: one row against many, given transposed as [d, count]. */
+void REF(dots)(real *z, const real *x, const real *columns, int64_t d, int64_t count);
+
+/* y[c] = Σ_j a[j] rows[j, c]: rows is [count, d]. */
+void REF(weighted_rows)(real *y, const real *a, const real *rows, int64_t count, int64_t d);
+
+/* z becomes softmax(z); returns log Σ exp. */
+real REF(softmax)(real *z, int64_t count);
+
+/* gelu(x), the tanh form; silu(x). */
+real REF(gelu_of)(real x);
+real REF(silu_of)(real x);
+
+/* ---- the ops: vmt_ops of tensor/tensor.h gives their formulas */
+
+#define REF_OP(name, ...) enum vmt_status REF(name)(vmt_ctx * ctx, __VA_ARGS__)
+
+REF_OP(upload, vmt_tensor *y, const vmt_tensor *host);
+REF_OP(zero, vmt_tensor *y);
+REF_OP(all_finite, bool *finite, const vmt_tensor *x);
+void *REF(alloc)(vmt_ctx *ctx, size_t bytes);
+void REF(release)(vmt_ctx *ctx, void *memory);
+void REF(close)(vmt_ctx *ctx);
+
+REF_OP(linear, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w, enum vmt_epilogue epilogue);
+REF_OP(linear_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_weight *w);
+REF_OP(linear_bwd_acc, vmt_tensor *dx, const vmt_tensor *dy, const vmt_weight *w);
+
+REF_OP(lincomb, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z, double a, double b);
+REF_OP(gelu, vmt_tensor *y, const vmt_tensor *x);
+REF_OP(gelu_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x);
+REF_OP(silu, vmt_tensor *y, const vmt_tensor *x);
+REF_OP(gelu_gate, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gate);
+REF_OP(add, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z);
+REF_OP(gate_residual, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gate,
+       const vmt_tensor *branch);
+REF_OP(gate_residual_bwd, vmt_tensor *dbranch, const vmt_tensor *gate, const vmt_tensor *dy);
+
+REF_OP(norm_modulate, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *shift,
+       const vmt_tensor *scale, double eps);
+REF_OP(norm_modulate_bwd_acc, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x,
+       const vmt_tensor *scale, double eps);
+REF_OP(layer_norm, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *weight,
+       const vmt_tensor *bias, double eps);
+REF_OP(layer_norm_bwd_acc, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x,
+       const vmt_tensor *weight, double eps);
+REF_OP(rms_norm_rope, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *weight,
+       const vmt_tensor *angle_cos, const vmt_tensor *angle_sin, double eps);
+REF_OP(rms_norm_rope_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x,
+       const vmt_tensor *weight, const vmt_tensor *angle_cos, const vmt_tensor *angle_sin,
+       double eps);
+REF_OP(rms_norm_channel, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gamma, bool silu);
+
+REF_OP(attention, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_tensor *v, const vmt_tensor *bias, double scale);
+REF_OP(attention_bwd, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv, const vmt_tensor *dout,
+       const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
+       const vmt_tensor *lse, double scale);
+
+REF_OP(patchify, vmt_tensor *y, const vmt_tensor *x, const int64_t patch[3]);
+REF_OP(patchify_bwd, vmt_tensor *dx, const vmt_tensor *dy, const int64_t patch[3]);
+REF_OP(unpatchify, vmt_tensor *y, const vmt_tensor *x, const int64_t patch[3]);
+REF_OP(unpatchify_bwd, vmt_tensor *dx, const vmt_tensor *dy, const int64_t patch[3]);
+REF_OP(embed, vmt_tensor *y, const vmt_tensor *ids, const vmt_weight *table);
+REF_OP(upsample2, vmt_tensor *y, const vmt_tensor *x);
+REF_OP(split_frames, vmt_tensor *y, const vmt_tensor *x);
+REF_OP(conv3d, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
+       const vmt_conv_geometry *geometry);
+
+REF_OP(qk_reduce, vmt_tensor *Q, const vmt_tensor *q, enum vmt_qk_reduction reduction);
+REF_OP(qk_reduce_bwd, vmt_tensor *dq, const vmt_tensor *dQ, enum vmt_qk_reduction reduction);
+REF_OP(flow_full, vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_flow_geometry *geometry, double logit_scale);
+REF_OP(flow_full_bwd_acc, vmt_tensor *dq, vmt_tensor *dk, const vmt_tensor *dflow,
+       const vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_flow_geometry *geometry, double logit_scale);
+REF_OP(flow_windows, vmt_tensor *rows, vmt_tensor *cols, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_flow_geometry *geometry, double logit_scale);
+REF_OP(flow_windowed, vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_tensor *rows, const vmt_tensor *cols, const vmt_flow_geometry *geometry,
+       double logit_scale);
+REF_OP(flow_windowed_bwd_acc, vmt_tensor *dq, vmt_tensor *dk, const vmt_tensor *dflow,
+       const vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *rows,
+       const vmt_tensor *cols, const vmt_flow_geometry *geometry, double logit_scale);
+REF_OP(flow_loss, vmt_tensor *loss, vmt_tensor *dflow, const vmt_tensor *flow,
+       const vmt_tensor *ref, const vmt_tensor *token_weights, double weight, double grad_scale);
+REF_OP(window_mean, vmt_tensor *mean, const vmt_tensor *k, const vmt_tensor *rows,
+       const vmt_tensor *cols, const vmt_flow_geometry *geometry);
+REF_OP(window_mean_bwd_acc, vmt_tensor *dk, const vmt_tensor *dmean, const vmt_tensor *rows,
+       const vmt_tensor *cols, const vmt_flow_geometry *geometry);
+REF_OP(track_loss, vmt_tensor *loss, vmt_tensor *da, vmt_tensor *db, const vmt_tensor *a,
+       const vmt_tensor *b, const vmt_tensor *tile_weights, double weight, double grad_scale);
+REF_OP(adamw_step, vmt_tensor *x, vmt_tensor *m, vmt_tensor *v, const vmt_tensor *g,
+       const vmt_adamw *adamw);
+
+#endif

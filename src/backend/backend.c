@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: MIT */
+#include "backend/backend.h"
+
+#include <sched.h>
+#include <string.h>
+
+#if defined(FASTVMT_HAVE_DNNL) && __has_include("backend/cpu/cpu_backend.h")
+#define HAVE_CPU 1
+#include "backend/cpu/cpu_backend.h"
+#else
+#define HAVE_CPU 0
+#endif
+
+int vmt_backend_cores(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0)
+        return 1;
+    const int cores = CPU_COUNT(&set);
+    return cores > 0 ? cores : 1;
+}
+
+static enum vmt_status open_cpu(vmt_ctx *ctx)
+{
+#if HAVE_CPU
+    return vmt_backend_cpu_open(ctx);
+#else
+    return vmt_fail(ctx, VMT_E_UNSUPPORTED,
+                    "backend cpu: this build has no oneDNN; use --backend ref");
+#endif
+}
+
+static enum vmt_status set_dtype(vmt_ctx *ctx, const char *backend, const char *dtype)
+{
+    const bool is_auto = !dtype || strcmp(dtype, "auto") == 0;
+
+    ctx->real = ctx->act = VMT_F32;
+    if (strcmp(backend, "ref64") == 0) {
+        if (!is_auto)
+            return vmt_fail(ctx, VMT_E_ARG, "backend ref64: dtype %s, only auto (double) exists",
+                            dtype);
+        ctx->real = ctx->act = VMT_F64;
+    } else if (!is_auto && strcmp(dtype, "bf16") == 0) {
+        ctx->act = VMT_BF16;
+    } else if (!is_auto && strcmp(dtype, "f32") != 0) {
+        return vmt_fail(ctx, VMT_E_ARG, "dtype %s: one of auto, f32, bf16", dtype);
+    }
+    return VMT_OK;
+}
+
+enum vmt_status vmt_backend_open(vmt_ctx *ctx, const char *name, const char *dtype)
+{
+    static const struct {
+        const char *name;
+        enum vmt_status (*open)(vmt_ctx *);
+    } backends[] = {
+        {"cpu", open_cpu}, {"ref", vmt_backend_open_ref32}, {"ref64", vmt_backend_open_ref64}};
+
+    if (!name || strcmp(name, "auto") == 0) {
+#if HAVE_CPU
+        name = "cpu";
+#else
+        name = "ref";
+#endif
+    }
+    for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
+        if (strcmp(name, backends[i].name) != 0)
+            continue;
+        VMT_TRY(set_dtype(ctx, name, dtype));
+        if (ctx->threads <= 0)
+            ctx->threads = vmt_backend_cores();
+        return backends[i].open(ctx);
+    }
+    return vmt_fail(ctx, VMT_E_ARG, "backend %s: one of auto, cpu, ref, ref64", name);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The doors of the backends: each fills ctx->ops and ctx->backend.  vmt_backend_open (tensor.h)
+ * chooses among them by name and sets ctx->real, ctx->act and ctx->threads before.
+ */
+#ifndef VMT_BACKEND_H
+#define VMT_BACKEND_H
+
+#include "tensor/tensor.h"
+
+/*
+ * The oracle's tables: every op in plain C, in float and in double.  A host backend may start from
+ * vmt_ops_ref32 and overwrite what it has; its state (ctx->backend) must then begin with a
+ * vmt_ref_scratch, because ref's ops keep their scratch there.  The backend's close frees `memory`
+ * with free().
+ */
+extern const vmt_ops vmt_ops_ref32, vmt_ops_ref64;
+
+typedef struct vmt_ref_scratch {
+    void *memory; /* kept from op to op; grows to the largest need */
+    size_t bytes;
+} vmt_ref_scratch;
+
+enum vmt_status vmt_backend_open_ref32(vmt_ctx *ctx);
+enum vmt_status vmt_backend_open_ref64(vmt_ctx *ctx);
+
+/* Cores this process may use, at least 1. */
+int vmt_backend_cores(void);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * bfloat16 and IEEE binary16 as bit patterns.  Widening is exact; narrowing rounds to nearest, ties
+ * to even, overflows to infinity, keeps NaN a (quiet) NaN and subnormals.
+ */
+#ifndef VMT_BASE_HALF_H
+#define VMT_BASE_HALF_H
+
+#include <stdint.h>
+#include <string.h>
+
+static inline uint32_t vmt_f32_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static inline float vmt_f32_of_bits(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static inline float vmt_f32_of_bf16(uint16_t h)
+{
+    return vmt_f32_of_bits((uint32_t)h << 16);
+}
+
+static inline uint16_t vmt_bf16_of_f32(float x)
+{
+    const uint32_t bits = vmt_f32_bits(x);
+    if ((bits & 0x7fffffffu) > 0x7f800000u)
+        return (uint16_t)(bits >> 16 | 0x40u);
+    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+
+static inline float vmt_f32_of_f16(uint16_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = h & 0x7fffu;
+    if (rest >= 0x7c00u) /* infinity, NaN */
+        return vmt_f32_of_bits(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
+    if (rest >= 0x0400u)
+        return vmt_f32_of_bits(sign | ((rest << 13) + ((127u - 15u) << 23)));
+    /* Subnormal: rest · 2⁻²⁴, exact in float. */
+    return vmt_f32_of_bits(sign | vmt_f32_bits((float)rest * 0x1p-24f));
+}
+
+static inline uint16_t vmt_f16_of_f32(float x)
+{
+    const uint32_t bits = vmt_f32_bits(x), sign = bits >> 16 & 0x8000u, rest = bits & 0x7fffffffu;
+    if (rest > 0x7f800000u)
+        return (uint16_t)(sign | 0x7e00u | (rest >> 13 & 0x3ffu));
+    if (rest >= 0x477ff000u) /* 65520, the midpoint past the largest finite: rounds to infinity */
+        return (uint16_t)(sign | 0x7c00u);
+    if (rest >= 0x38800000u) { /* 2⁻¹⁴ and above: normal */
+        const uint32_t rebased = rest - ((127u - 15u) << 23);
+        return (uint16_t)(sign | (rebased + 0xfffu + (rebased >> 13 & 1u)) >> 13);
+    }
+    /* 0.5 has the ulp 2⁻²⁴, the step of the subnormals: the sum rounds to it in hardware. */
+    return (uint16_t)(sign | (vmt_f32_bits(vmt_f32_of_bits(rest) + 0.5f) - 0x3f000000u));
+}
+
+#endif

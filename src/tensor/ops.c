@@ -1,0 +1,739 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * One checked call per entry of the table.  A check is one line per tensor: its name, the dtypes it
+ * may have, its shape in the letters of the op's formula.  The first fault is kept.
+ */
+#include "tensor/tensor.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A call under check. */
+struct call {
+    vmt_ctx *ctx;
+    const char *op;
+    enum vmt_status status;
+};
+
+enum { ANY = -1 }; /* an axis of any length from 1 */
+
+/* What a letter admits: R, A: the context's two; W: as files store weights; I: indices; F: any
+ * floating; *: anything. */
+static bool dtype_fits(const struct call *call, enum vmt_dtype dtype, const char *letters)
+{
+    const bool is_half = dtype == VMT_F16 || dtype == VMT_BF16;
+    for (; *letters; letters++)
+        if ((*letters == 'R' && dtype == call->ctx->real) ||
+            (*letters == 'A' && dtype == call->ctx->act) ||
+            (*letters == 'W' && (dtype == VMT_F32 || is_half)) ||
+            (*letters == 'F' && (dtype == VMT_F32 || dtype == VMT_F64 || is_half)) ||
+            (*letters == 'I' && dtype == VMT_I32) || *letters == '*')
+            return true;
+    return false;
+}
+
+static void reject(struct call *call, const char *argument, const char *format, ...)
+    VMT_PRINTF(3, 4);
+
+static void reject(struct call *call, const char *argument, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    if (call->status != VMT_OK)
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    call->status =
+        vmt_fail(call->ctx, VMT_E_INTERNAL, "op %s: argument %s: %s", call->op, argument, text);
+}
+
+static void check_tensor(struct call *call, const char *name, const vmt_tensor *t,
+                         const char *dtypes, int rank, const int64_t *shape)
+{
+    char have[128], want[128];
+    vmt_tensor wanted = {.rank = rank};
+    bool fits = true;
+
+    if (call->status != VMT_OK)
+        return;
+    if (!t || !t->data) {
+        reject(call, name, "no tensor");
+        return;
+    }
+    fits = t->rank == rank;
+    for (int i = 0; i < rank; i++) {
+        wanted.shape[i] = shape[i];
+        fits = fits && t->shape[i] >= 1 && (shape[i] == ANY || t->shape[i] == shape[i]);
+    }
+    if (!fits)
+        reject(call, name, "shape %s, wanted %s (-1: any)", vmt_shape_text(t, have),
+               vmt_shape_text(&wanted, want));
+    else if (!dtype_fits(call, t->dtype, dtypes))
+        reject(call, name, "dtype %s, wanted one of %s (R = %s, A = %s, W, F: floating, I = I32)",
+               vmt_dtype_name(t->dtype), dtypes, vmt_dtype_name(call->ctx->real),
+               vmt_dtype_name(call->ctx->act));
+}
+
+/* Length of an axis, 0 when there is none; a later check names the fault. */
+static int64_t axis(const vmt_tensor *t, int i)
+{
+    return t && i < t->rank ? t->shape[i] : 0;
+}
+
+static void check_like(struct call *call, const char *name, const vmt_tensor *t, const char *dtypes,
+                       const vmt_tensor *model)
+{
+    if (!model)
+        reject(call, name, "its model is absent");
+    else
+        check_tensor(call, name, t, dtypes, model->rank, model->shape);
+}
+
+static void check_bool(struct call *call, const char *argument, bool holds, const char *wanted)
+{
+    if (!holds)
+        reject(call, argument, "wanted %s", wanted);
+}
+
+/* [out, in] and an optional bias [out]. */
+static void check_weight(struct call *call, const vmt_weight *w, int64_t out, int64_t in)
+{
+    if (!w) {
+        reject(call, "w", "no weight");
+        return;
+    }
+    check_tensor(call, "w", &w->w, "W", VMT_SHAPE(out, in));
+    if (w->bias.data)
+        check_tensor(call, "bias", &w->bias, "W", VMT_SHAPE(out));
+}
+
+#define BEGIN(name)                                                                                \
+    struct call call = {ctx, #name, VMT_OK};                                                       \
+    (void)0
+#define WANT(t, dtypes, ...) check_tensor(&call, #t, t, dtypes, VMT_SHAPE(__VA_ARGS__))
+#define WANT_LIKE(t, dtypes, model) check_like(&call, #t, t, dtypes, model)
+#define WANT_THAT(argument, condition) check_bool(&call, argument, condition, #condition)
+#define RUN(name, ...) return call.status != VMT_OK ? call.status : ctx->ops->name(ctx, __VA_ARGS__)
+
+/* ---------------------------------------------------------------- memory */
+
+static void check_conversion(struct call *call, const vmt_tensor *y, const vmt_tensor *x)
+{
+    check_like(call, "x", x, "*", x);
+    check_like(call, "y", y, "*", x);
+    if (call->status == VMT_OK && y->dtype != x->dtype &&
+        !(dtype_fits(call, y->dtype, "F") && dtype_fits(call, x->dtype, "F")))
+        reject(call, "y", "no conversion from %s to %s", vmt_dtype_name(x->dtype),
+               vmt_dtype_name(y->dtype));
+}
+
+enum vmt_status vmt_upload(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *host)
+{
+    BEGIN(upload);
+    check_conversion(&call, y, host);
+    RUN(upload, y, host);
+}
+
+enum vmt_status vmt_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x)
+{
+    BEGIN(download);
+    check_conversion(&call, host, x);
+    RUN(download, host, x);
+}
+
+enum vmt_status vmt_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
+{
+    BEGIN(copy);
+    check_conversion(&call, y, x);
+    RUN(copy, y, x);
+}
+
+enum vmt_status vmt_zero(vmt_ctx *ctx, vmt_tensor *y)
+{
+    BEGIN(zero);
+    WANT_LIKE(y, "*", y);
+    RUN(zero, y);
+}
+
+enum vmt_status vmt_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x)
+{
+    BEGIN(all_finite);
+    WANT_LIKE(x, "F", x);
+    RUN(all_finite, finite, x);
+}
+
+enum vmt_status vmt_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use)
+{
+    BEGIN(weight_prepare);
+    const bool is_conv = (use & VMT_USE_CONV) != 0;
+    WANT_THAT("use", use != 0 && (use & ~(unsigned)(VMT_USE_LINEAR | VMT_USE_BACKWARD |
+                                                    VMT_USE_CONV)) == 0);
+    if (is_conv)
+        check_tensor(&call, "w", &weight->w, "W", VMT_SHAPE(ANY, ANY, ANY, ANY, ANY));
+    else
+        check_weight(&call, weight, ANY, ANY);
+    RUN(weight_prepare, weight, use);
+}
+
+/* ---------------------------------------------------------------- linear algebra */
+
+enum vmt_status vmt_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
+                           enum vmt_epilogue epilogue)
+{
+    BEGIN(linear);
+    WANT(x, "RA", ANY, ANY);
+    WANT(y, "RA", axis(x, 0), ANY);
+    check_weight(&call, w, axis(y, 1), axis(x, 1));
+    RUN(linear, y, x, w, epilogue);
+}
+
+enum vmt_status vmt_linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                               const vmt_weight *w)
+{
+    BEGIN(linear_bwd);
+    WANT(dy, "RA", ANY, ANY);
+    WANT(dx, "RA", axis(dy, 0), ANY);
+    check_weight(&call, w, axis(dy, 1), axis(dx, 1));
+    RUN(linear_bwd, dx, dy, w);
+}
+
+enum vmt_status vmt_linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                   const vmt_weight *w)
+{
+    BEGIN(linear_bwd_acc);
+    WANT(dy, "RA", ANY, ANY);
+    WANT(dx, "RA", axis(dy, 0), ANY);
+    check_weight(&call, w, axis(dy, 1), axis(dx, 1));
+    RUN(linear_bwd_acc, dx, dy, w);
+}
+
+/* ---------------------------------------------------------------- elementwise */
+
+enum vmt_status vmt_lincomb(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z,
+                            double a, double b)
+{
+    BEGIN(lincomb);
+    WANT_LIKE(x, "R", x);
+    WANT_LIKE(y, "R", x);
+    WANT_LIKE(z, "R", x);
+    RUN(lincomb, y, x, z, a, b);
+}
+
+enum vmt_status vmt_gelu(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
+{
+    BEGIN(gelu);
+    WANT_LIKE(x, "RA", x);
+    WANT_LIKE(y, "RA", x);
+    RUN(gelu, y, x);
+}
+
+enum vmt_status vmt_gelu_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                             const vmt_tensor *x)
+{
+    BEGIN(gelu_bwd);
+    WANT_LIKE(x, "RA", x);
+    WANT_LIKE(dy, "RA", x);
+    WANT_LIKE(dx, "RA", x);
+    RUN(gelu_bwd, dx, dy, x);
+}
+
+enum vmt_status vmt_silu(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
+{
+    BEGIN(silu);
+    WANT_LIKE(x, "RA", x);
+    WANT_LIKE(y, "RA", x);
+    RUN(silu, y, x);
+}
+
+enum vmt_status vmt_gelu_gate(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                              const vmt_tensor *gate)
+{
+    BEGIN(gelu_gate);
+    WANT_LIKE(x, "RA", x);
+    WANT_LIKE(gate, "RA", x);
+    WANT_LIKE(y, "RA", x);
+    RUN(gelu_gate, y, x, gate);
+}
+
+enum vmt_status vmt_gate_residual(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                                  const vmt_tensor *gate, const vmt_tensor *branch)
+{
+    BEGIN(gate_residual);
+    WANT(x, "R", ANY, ANY);
+    WANT_LIKE(y, "R", x);
+    WANT_LIKE(branch, "RA", x);
+    if (gate)
+        WANT(gate, "R", axis(x, 1));
+    RUN(gate_residual, y, x, gate, branch);
+}
+
+enum vmt_status vmt_gate_residual_bwd(vmt_ctx *ctx, vmt_tensor *dbranch, const vmt_tensor *gate,
+                                      const vmt_tensor *dy)
+{
+    BEGIN(gate_residual_bwd);
+    WANT(dy, "R", ANY, ANY);
+    WANT_LIKE(dbranch, "RA", dy);
+    if (gate)
+        WANT(gate, "R", axis(dy, 1));
+    RUN(gate_residual_bwd, dbranch, gate, dy);
+}
+
+/* ---------------------------------------------------------------- norms */
+
+enum vmt_status vmt_norm_modulate(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                                  const vmt_tensor *shift, const vmt_tensor *scale, double eps)
+{
+    BEGIN(norm_modulate);
+    WANT(x, "R", ANY, ANY);
+    WANT_LIKE(y, "A", x);
+    WANT(shift, "R", axis(x, 1));
+    WANT(scale, "R", axis(x, 1));
+    RUN(norm_modulate, y, x, shift, scale, eps);
+}
+
+enum vmt_status vmt_norm_modulate_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                          const vmt_tensor *x, const vmt_tensor *scale, double eps)
+{
+    BEGIN(norm_modulate_bwd_acc);
+    WANT(x, "R", ANY, ANY);
+    WANT_LIKE(dy, "RA", x);
+    WANT_LIKE(dx, "R", x);
+    WANT(scale, "R", axis(x, 1));
+    RUN(norm_modulate_bwd_acc, dx, dy, x, scale, eps);
+}
+
+enum vmt_status vmt_layer_norm(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                               const vmt_tensor *weight, const vmt_tensor *bias, double eps)
+{
+    BEGIN(layer_norm);
+    WANT(x, "R", ANY, ANY);
+    WANT_LIKE(y, "A", x);
+    WANT(weight, "R", axis(x, 1));
+    WANT(bias, "R", axis(x, 1));
+    RUN(layer_norm, y, x, weight, bias, eps);
+}
+
+enum vmt_status vmt_layer_norm_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                       const vmt_tensor *x, const vmt_tensor *weight, double eps)
+{
+    BEGIN(layer_norm_bwd_acc);
+    WANT(x, "R", ANY, ANY);
+    WANT_LIKE(dy, "RA", x);
+    WANT_LIKE(dx, "R", x);
+    WANT(weight, "R", axis(x, 1));
+    RUN(layer_norm_bwd_acc, dx, dy, x, weight, eps);
+}
+
+/* split: [N, n, d] (y or dy); x: [N, n·d]. */
+static void check_rms_norm_rope(struct call *call, const char *name, const vmt_tensor *split,
+                                const vmt_tensor *x, const vmt_tensor *weight,
+                                const vmt_tensor *angle_cos, const vmt_tensor *angle_sin)
+{
+    const int64_t head_dim = axis(split, 2);
+
+    check_tensor(call, name, split, "RA", VMT_SHAPE(ANY, ANY, ANY));
+    check_tensor(call, "x", x, "RA", VMT_SHAPE(axis(split, 0), axis(split, 1) * head_dim));
+    check_tensor(call, "weight", weight, "R", VMT_SHAPE(axis(x, 1)));
+    check_bool(call, "angle_sin", !angle_cos == !angle_sin, "both tables or neither");
+    if (!angle_cos)
+        return;
+    check_bool(call, name, head_dim % 2 == 0, "an even head dim");
+    check_tensor(call, "angle_cos", angle_cos, "R", VMT_SHAPE(axis(x, 0), head_dim / 2));
+    check_tensor(call, "angle_sin", angle_sin, "R", VMT_SHAPE(axis(x, 0), head_dim / 2));
+}
+
+enum vmt_status vmt_rms_norm_rope(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                                  const vmt_tensor *weight, const vmt_tensor *angle_cos,
+                                  const vmt_tensor *angle_sin, double eps)
+{
+    BEGIN(rms_norm_rope);
+    check_rms_norm_rope(&call, "y", y, x, weight, angle_cos, angle_sin);
+    RUN(rms_norm_rope, y, x, weight, angle_cos, angle_sin, eps);
+}
+
+enum vmt_status vmt_rms_norm_rope_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                      const vmt_tensor *x, const vmt_tensor *weight,
+                                      const vmt_tensor *angle_cos, const vmt_tensor *angle_sin,
+                                      double eps)
+{
+    BEGIN(rms_norm_rope_bwd);
+    check_rms_norm_rope(&call, "dy", dy, x, weight, angle_cos, angle_sin);
+    WANT_LIKE(dx, "RA", x);
+    RUN(rms_norm_rope_bwd, dx, dy, x, weight, angle_cos, angle_sin, eps);
+}
+
+enum vmt_status vmt_rms_norm_channel(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                                     const vmt_tensor *gamma, bool silu)
+{
+    BEGIN(rms_norm_channel);
+    WANT_LIKE(x, "A", x);
+    WANT_LIKE(y, "A", x);
+    WANT_THAT("x", x && x->rank >= 1);
+    WANT(gamma, "R", x ? axis(x, x->rank - 1) : 0);
+    RUN(rms_norm_channel, y, x, gamma, silu);
+}
+
+/* ---------------------------------------------------------------- attention */
+
+/* q: [Nq, n, d]; k, v: [Nk, n, d], all A. */
+static void check_qkv(struct call *call, const vmt_tensor *q, const vmt_tensor *k,
+                      const vmt_tensor *v)
+{
+    check_tensor(call, "q", q, "A", VMT_SHAPE(ANY, ANY, ANY));
+    check_tensor(call, "k", k, "A", VMT_SHAPE(ANY, axis(q, 1), axis(q, 2)));
+    check_like(call, "v", v, "A", k);
+}
+
+enum vmt_status vmt_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
+                              const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
+                              double scale)
+{
+    BEGIN(attention);
+    check_qkv(&call, q, k, v);
+    WANT_LIKE(o, "A", q);
+    if (lse)
+        WANT(lse, "R", axis(q, 1), axis(q, 0));
+    if (bias)
+        WANT(bias, "R", axis(q, 1), axis(q, 0) + axis(k, 0) - 1);
+    RUN(attention, o, lse, q, k, v, bias, scale);
+}
+
+enum vmt_status vmt_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv,
+                                  const vmt_tensor *dout, const vmt_tensor *q, const vmt_tensor *k,
+                                  const vmt_tensor *v, const vmt_tensor *o, const vmt_tensor *lse,
+                                  double scale)
+{
+    BEGIN(attention_bwd);
+    check_qkv(&call, q, k, v);
+    WANT_LIKE(o, "A", q);
+    WANT_LIKE(dout, "A", q);
+    WANT(lse, "R", axis(q, 1), axis(q, 0));
+    WANT_LIKE(dq, "RA", q);
+    WANT_THAT("dv", !dk == !dv);
+    if (dk) {
+        WANT_LIKE(dk, "RA", k);
+        WANT_LIKE(dv, "RA", k);
+    }
+    RUN(attention_bwd, dq, dk, dv, dout, q, k, v, o, lse, scale);
+}
+
+/* ---------------------------------------------------------------- rearrangements */
+
+/* latent: [C, F, H, W] R; tokens: [N, C·pt·ph·pw] R|A. */
+static void check_patches(struct call *call, const vmt_tensor *latent, const vmt_tensor *tokens,
+                          const int64_t patch[3])
+{
+    int64_t cells = 1, count = 1;
+
+    check_tensor(call, "latent", latent, "R", VMT_SHAPE(ANY, ANY, ANY, ANY));
+    for (int i = 0; i < 3; i++) {
+        if (patch[i] < 1 || axis(latent, i + 1) % patch[i] != 0) {
+            reject(call, "patch", "%" PRId64 " does not divide axis %d of the latent, %" PRId64,
+                   patch[i], i + 1, axis(latent, i + 1));
+            return;
+        }
+        cells *= patch[i];
+        count *= axis(latent, i + 1) / patch[i];
+    }
+    check_tensor(call, "tokens", tokens, "RA", VMT_SHAPE(count, axis(latent, 0) * cells));
+}
+
+enum vmt_status vmt_patchify(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                             const int64_t patch[3])
+{
+    BEGIN(patchify);
+    check_patches(&call, x, y, patch);
+    RUN(patchify, y, x, patch);
+}
+
+enum vmt_status vmt_patchify_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                 const int64_t patch[3])
+{
+    BEGIN(patchify_bwd);
+    check_patches(&call, dx, dy, patch);
+    RUN(patchify_bwd, dx, dy, patch);
+}
+
+enum vmt_status vmt_unpatchify(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                               const int64_t patch[3])
+{
+    BEGIN(unpatchify);
+    check_patches(&call, y, x, patch);
+    RUN(unpatchify, y, x, patch);
+}
+
+enum vmt_status vmt_unpatchify_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                   const int64_t patch[3])
+{
+    BEGIN(unpatchify_bwd);
+    check_patches(&call, dy, dx, patch);
+    RUN(unpatchify_bwd, dx, dy, patch);
+}
+
+enum vmt_status vmt_embed(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *ids,
+                          const vmt_weight *table)
+{
+    BEGIN(embed);
+    WANT(ids, "I", ANY);
+    WANT(y, "R", axis(ids, 0), ANY);
+    check_weight(&call, table, ANY, axis(y, 1));
+    RUN(embed, y, ids, table);
+}
+
+/* ---------------------------------------------------------------- VAE */
+
+static int64_t conv_axis(int64_t length, int64_t kernel, int64_t stride)
+{
+    return stride >= 1 && length >= kernel ? (length - kernel) / stride + 1 : 0;
+}
+
+enum vmt_status vmt_conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
+                           const vmt_conv_geometry *geometry)
+{
+    BEGIN(conv3d);
+    const vmt_conv_geometry *g = geometry;
+    const vmt_tensor *filter = w ? &w->w : NULL;
+
+    WANT(x, "A", ANY, ANY, ANY, ANY);
+    check_tensor(&call, "w", filter, "W", VMT_SHAPE(ANY, axis(x, 3), ANY, ANY, ANY));
+    if (filter && w->bias.data)
+        check_tensor(&call, "bias", &w->bias, "W", VMT_SHAPE(axis(filter, 0)));
+    WANT_THAT("geometry",
+              g->pad_top >= 0 && g->pad_bottom >= 0 && g->pad_left >= 0 && g->pad_right >= 0);
+    WANT(y, "A", conv_axis(axis(x, 0), axis(filter, 2), g->stride_t),
+         conv_axis(axis(x, 1) + g->pad_top + g->pad_bottom, axis(filter, 3), g->stride_h),
+         conv_axis(axis(x, 2) + g->pad_left + g->pad_right, axis(filter, 4), g->stride_w),
+         axis(filter, 0));
+    RUN(conv3d, y, x, w, geometry);
+}
+
+enum vmt_status vmt_upsample2(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
+{
+    BEGIN(upsample2);
+    WANT(x, "A", ANY, ANY, ANY, ANY);
+    WANT(y, "A", axis(x, 0), 2 * axis(x, 1), 2 * axis(x, 2), axis(x, 3));
+    RUN(upsample2, y, x);
+}
+
+enum vmt_status vmt_split_frames(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
+{
+    BEGIN(split_frames);
+    WANT(y, "A", ANY, ANY, ANY, ANY);
+    WANT_THAT("y", axis(y, 0) % 2 == 0);
+    WANT(x, "A", axis(y, 0) / 2, axis(y, 1), axis(y, 2), 2 * axis(y, 3));
+    RUN(split_frames, y, x);
+}
+
+enum vmt_status vmt_add(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z)
+{
+    BEGIN(add);
+    WANT_LIKE(x, "A", x);
+    WANT_LIKE(z, "A", x);
+    WANT_LIKE(y, "A", x);
+    RUN(add, y, x, z);
+}
+
+/* ---------------------------------------------------------------- motion */
+
+/* split: [N, n, d]; merged: [N, d] R. */
+static void check_reduction(struct call *call, const vmt_tensor *split, const char *split_dtypes,
+                            const vmt_tensor *merged, enum vmt_qk_reduction reduction)
+{
+    check_tensor(call, "q", split, split_dtypes, VMT_SHAPE(ANY, ANY, ANY));
+    check_tensor(call, "Q", merged, "R", VMT_SHAPE(axis(split, 0), axis(split, 2)));
+    if (call->status == VMT_OK && reduction == VMT_REDUCE_RELEASED)
+        check_bool(call, "q", axis(split, 0) % axis(split, 1) == 0,
+                   "a number of tokens that the heads divide");
+}
+
+enum vmt_status vmt_qk_reduce(vmt_ctx *ctx, vmt_tensor *Q, const vmt_tensor *q,
+                              enum vmt_qk_reduction reduction)
+{
+    BEGIN(qk_reduce);
+    check_reduction(&call, q, "A", Q, reduction);
+    RUN(qk_reduce, Q, q, reduction);
+}
+
+enum vmt_status vmt_qk_reduce_bwd(vmt_ctx *ctx, vmt_tensor *dq, const vmt_tensor *dQ,
+                                  enum vmt_qk_reduction reduction)
+{
+    BEGIN(qk_reduce_bwd);
+    check_reduction(&call, dq, "RA", dQ, reduction);
+    RUN(qk_reduce_bwd, dq, dQ, reduction);
+}
+
+/* q, k: [S, d] R with S of the geometry. */
+static void check_frame(struct call *call, const vmt_tensor *q, const vmt_tensor *k,
+                        const vmt_flow_geometry *g)
+{
+    check_bool(call, "geometry", g->grid_h >= 1 && g->grid_w >= 1, "a grid from 1x1 on");
+    check_tensor(call, "q", q, "R", VMT_SHAPE(g->grid_h * g->grid_w, ANY));
+    check_like(call, "k", k, "R", q);
+}
+
+/* Tiles and windows fit the frame; rows, cols: I32 of every tile's window. */
+static void check_windows(struct call *call, const vmt_tensor *rows, const vmt_tensor *cols,
+                          const vmt_flow_geometry *g)
+{
+    check_bool(call, "geometry",
+               g->grid_h >= 1 && g->grid_w >= 1 && g->tile_h >= 1 && g->tile_w >= 1 &&
+                   g->window_h >= 1 && g->window_w >= 1,
+               "grid, tile and window from 1x1 on");
+    if (call->status != VMT_OK)
+        return;
+    if (g->positions == VMT_POSITIONS_RELEASED)
+        check_bool(call, "geometry",
+                   g->grid_h % g->tile_h == 0 && g->grid_w % g->tile_w == 0 &&
+                       g->window_h % 2 == 1 && g->window_w % 2 == 1 &&
+                       g->grid_h > g->window_h / 2 && g->grid_w > g->window_w / 2,
+                   "tiles that divide the grid, odd windows, a grid larger than half a window");
+    else
+        check_bool(call, "geometry", g->window_h <= g->grid_h && g->window_w <= g->grid_w,
+                   "a window inside the grid");
+    if (call->status != VMT_OK)
+        return;
+    check_tensor(call, "rows", rows, "I", VMT_SHAPE(vmt_flow_tiles(g), g->window_h));
+    check_tensor(call, "cols", cols, "I", VMT_SHAPE(vmt_flow_tiles(g), g->window_w));
+}
+
+enum vmt_status vmt_flow_full(vmt_ctx *ctx, vmt_tensor *flow, const vmt_tensor *q,
+                              const vmt_tensor *k, const vmt_flow_geometry *geometry,
+                              double logit_scale)
+{
+    BEGIN(flow_full);
+    check_frame(&call, q, k, geometry);
+    WANT(flow, "R", axis(q, 0), 2);
+    RUN(flow_full, flow, q, k, geometry, logit_scale);
+}
+
+enum vmt_status vmt_flow_full_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                      const vmt_tensor *dflow, const vmt_tensor *flow,
+                                      const vmt_tensor *q, const vmt_tensor *k,
+                                      const vmt_flow_geometry *geometry, double logit_scale)
+{
+    BEGIN(flow_full_bwd_acc);
+    check_frame(&call, q, k, geometry);
+    WANT(flow, "R", axis(q, 0), 2);
+    WANT(dflow, "R", axis(q, 0), 2);
+    WANT_LIKE(dq, "R", q);
+    WANT_LIKE(dk, "R", q);
+    RUN(flow_full_bwd_acc, dq, dk, dflow, flow, q, k, geometry, logit_scale);
+}
+
+enum vmt_status vmt_flow_windows(vmt_ctx *ctx, vmt_tensor *rows, vmt_tensor *cols,
+                                 const vmt_tensor *q, const vmt_tensor *k,
+                                 const vmt_flow_geometry *geometry, double logit_scale)
+{
+    BEGIN(flow_windows);
+    check_frame(&call, q, k, geometry);
+    check_windows(&call, rows, cols, geometry);
+    RUN(flow_windows, rows, cols, q, k, geometry, logit_scale);
+}
+
+enum vmt_status vmt_flow_windowed(vmt_ctx *ctx, vmt_tensor *flow, const vmt_tensor *q,
+                                  const vmt_tensor *k, const vmt_tensor *rows,
+                                  const vmt_tensor *cols, const vmt_flow_geometry *geometry,
+                                  double logit_scale)
+{
+    BEGIN(flow_windowed);
+    check_frame(&call, q, k, geometry);
+    check_windows(&call, rows, cols, geometry);
+    WANT(flow, "R", axis(q, 0), 2);
+    RUN(flow_windowed, flow, q, k, rows, cols, geometry, logit_scale);
+}
+
+enum vmt_status vmt_flow_windowed_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                          const vmt_tensor *dflow, const vmt_tensor *flow,
+                                          const vmt_tensor *q, const vmt_tensor *k,
+                                          const vmt_tensor *rows, const vmt_tensor *cols,
+                                          const vmt_flow_geometry *geometry, double logit_scale)
+{
+    BEGIN(flow_windowed_bwd_acc);
+    check_frame(&call, q, k, geometry);
+    check_windows(&call, rows, cols, geometry);
+    WANT(flow, "R", axis(q, 0), 2);
+    WANT(dflow, "R", axis(q, 0), 2);
+    WANT_LIKE(dq, "R", q);
+    WANT_LIKE(dk, "R", q);
+    RUN(flow_windowed_bwd_acc, dq, dk, dflow, flow, q, k, rows, cols, geometry, logit_scale);
+}
+
+enum vmt_status vmt_flow_loss(vmt_ctx *ctx, vmt_tensor *loss, vmt_tensor *dflow,
+                              const vmt_tensor *flow, const vmt_tensor *ref,
+                              const vmt_tensor *token_weights, double weight, double grad_scale)
+{
+    BEGIN(flow_loss);
+    WANT(loss, "R", 1);
+    WANT(flow, "R", ANY, 2);
+    WANT_LIKE(ref, "R", flow);
+    if (dflow)
+        WANT_LIKE(dflow, "R", flow);
+    if (token_weights)
+        WANT(token_weights, "R", axis(flow, 0));
+    RUN(flow_loss, loss, dflow, flow, ref, token_weights, weight, grad_scale);
+}
+
+/* mean: [tiles, d] or [tiles, entries] by the geometry; k: [S, d] R. */
+static void check_window_mean(struct call *call, const vmt_tensor *mean, const vmt_tensor *k,
+                              const vmt_tensor *rows, const vmt_tensor *cols,
+                              const vmt_flow_geometry *g)
+{
+    const bool released = g->positions == VMT_POSITIONS_RELEASED;
+
+    check_windows(call, rows, cols, g);
+    check_tensor(call, "k", k, "R", VMT_SHAPE(g->grid_h * g->grid_w, ANY));
+    check_tensor(call, "mean", mean, "R",
+                 VMT_SHAPE(axis(rows, 0), released ? g->window_h * g->window_w : axis(k, 1)));
+}
+
+enum vmt_status vmt_window_mean(vmt_ctx *ctx, vmt_tensor *mean, const vmt_tensor *k,
+                                const vmt_tensor *rows, const vmt_tensor *cols,
+                                const vmt_flow_geometry *geometry)
+{
+    BEGIN(window_mean);
+    check_window_mean(&call, mean, k, rows, cols, geometry);
+    RUN(window_mean, mean, k, rows, cols, geometry);
+}
+
+enum vmt_status vmt_window_mean_bwd_acc(vmt_ctx *ctx, vmt_tensor *dk, const vmt_tensor *dmean,
+                                        const vmt_tensor *rows, const vmt_tensor *cols,
+                                        const vmt_flow_geometry *geometry)
+{
+    BEGIN(window_mean_bwd_acc);
+    check_window_mean(&call, dmean, dk, rows, cols, geometry);
+    RUN(window_mean_bwd_acc, dk, dmean, rows, cols, geometry);
+}
+
+enum vmt_status vmt_track_loss(vmt_ctx *ctx, vmt_tensor *loss, vmt_tensor *da, vmt_tensor *db,
+                               const vmt_tensor *a, const vmt_tensor *b,
+                               const vmt_tensor *tile_weights, double weight, double grad_scale)
+{
+    BEGIN(track_loss);
+    WANT(loss, "R", 1);
+    WANT(a, "R", ANY, ANY);
+    WANT_LIKE(b, "R", a);
+    WANT_THAT("db", !da == !db);
+    if (da) {
+        WANT_LIKE(da, "R", a);
+        WANT_LIKE(db, "R", a);
+    }
+    if (tile_weights)
+        WANT(tile_weights, "R", axis(a, 0));
+    RUN(track_loss, loss, da, db, a, b, tile_weights, weight, grad_scale);
+}
+
+enum vmt_status vmt_adamw_step(vmt_ctx *ctx, vmt_tensor *x, vmt_tensor *m, vmt_tensor *v,
+                               const vmt_tensor *g, const vmt_adamw *adamw)
+{
+    BEGIN(adamw_step);
+    WANT_LIKE(x, "R", x);
+    WANT_LIKE(m, "R", x);
+    WANT_LIKE(v, "R", x);
+    WANT_LIKE(g, "R", x);
+    WANT_THAT("adamw", adamw->step >= 1);
+    RUN(adamw_step, x, m, v, g, adamw);
+}
