@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/tensor_file.h"
 
+#include "model/pth.h"
 #include "model/safetensors.h"
 #include "model/shard_index.h"
 #include "model/tensor_table.h"
@@ -29,7 +30,7 @@ static enum vmt_status new_file(vmt_ctx *ctx, vmt_tensor_file **file, const char
 static enum vmt_status map_into(vmt_ctx *ctx, vmt_tensor_file *file, const char *path,
                                 vmt_mapped_file *map)
 {
-    void *item;
+    void *item = NULL;
 
     VMT_TRY(vmt_mapped_file_open(ctx, map, path));
     const enum vmt_status status = vmt_list_add(ctx, &file->maps, sizeof *map, &item);
@@ -86,17 +87,41 @@ static enum vmt_status read_shards(vmt_ctx *ctx, vmt_tensor_file *file,
     return VMT_OK;
 }
 
+static enum vmt_status refuse_kind(vmt_ctx *ctx, const vmt_tensor_file *file,
+                                   const unsigned char *bytes, size_t length)
+{
+    if (length >= 4 && memcmp(bytes, "GGUF", 4) == 0)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: a GGUF file; expected safetensors or torch .pth",
+                        file->path);
+    if (length >= 2 && bytes[0] == 0x80 && bytes[1] <= 5)
+        return vmt_fail(ctx, VMT_E_FORMAT,
+                        "%s: a pickle of torch before 1.6; save it again with a newer torch, or as "
+                        "safetensors",
+                        file->path);
+    return vmt_fail(ctx, VMT_E_FORMAT,
+                    "%s: neither safetensors, nor an index of shards, nor torch .pth (%zu bytes, "
+                    "beginning %02x %02x)",
+                    file->path, length, (unsigned)bytes[0], length > 1 ? (unsigned)bytes[1] : 0u);
+}
+
 static enum vmt_status read_bytes(vmt_ctx *ctx, vmt_tensor_file *file, unsigned char *bytes,
                                   size_t length)
 {
-    if (length > 0 && bytes[0] == '{') {
+    if (length == 0)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: the file is empty", file->path);
+    if (bytes[0] == '{') {
         vmt_shard_index index;
         VMT_TRY(vmt_shard_index_parse(ctx, &index, bytes, length, file->path));
         const enum vmt_status status = read_shards(ctx, file, &index);
         vmt_shard_index_free(&index);
         return status;
     }
-    VMT_TRY(vmt_safetensors_parse(ctx, file, bytes, length, file->path));
+    if (vmt_zip_looks(bytes, length))
+        VMT_TRY(vmt_pth_parse(ctx, file, bytes, length, file->path));
+    else if (vmt_safetensors_looks(bytes, length))
+        VMT_TRY(vmt_safetensors_parse(ctx, file, bytes, length, file->path));
+    else
+        return refuse_kind(ctx, file, bytes, length);
     return vmt_table_seal(ctx, file);
 }
 

@@ -46,7 +46,7 @@ bool vmt_shape_bytes(enum vmt_dtype dtype, int rank, const int64_t *shape, size_
 enum vmt_status vmt_table_align(vmt_ctx *ctx, vmt_tensor_file *file, unsigned char **data,
                                 size_t length, size_t alignment)
 {
-    void **slot, *copy;
+    void **slot = NULL, *copy = NULL;
 
     if ((uintptr_t)*data % alignment == 0 || length == 0)
         return VMT_OK;
@@ -73,7 +73,7 @@ enum vmt_status vmt_table_add(vmt_ctx *ctx, vmt_tensor_file *file, const char *n
                               unsigned char *data, size_t length)
 {
     vmt_tensor_entry *entry;
-    void *item;
+    void *item = NULL;
 
     VMT_TRY(vmt_table_align(ctx, file, &data, length, vmt_dtype_bytes(dtype)));
     VMT_TRY(vmt_list_add(ctx, &file->entries, sizeof *entry, &item));
@@ -86,7 +86,7 @@ enum vmt_status vmt_table_add_meta(vmt_ctx *ctx, vmt_tensor_file *file, const ch
                                    const char *value)
 {
     vmt_meta_entry *entry;
-    void *item;
+    void *item = NULL;
 
     VMT_TRY(vmt_list_add(ctx, &file->meta, sizeof *entry, &item));
     entry = item;
