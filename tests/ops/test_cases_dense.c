@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Matrix products, attention and convolution of every backend against ref64.
+ */
+#include "op_case.h"
+
+#include <math.h>
+
+/* sizes: N, in, out, kind: 0 y A, 1 y R, 2 x R; weight dtype; epilogue; no bias */
+static void run_linear(op_run *r)
+{
+    const int64_t *s = r->size;
+    vmt_tensor *x = op_in(r, s[3] == 2 ? 'R' : 'A', VMT_SHAPE(s[0], s[1]));
+    vmt_weight *w =
+        op_weight(r, VMT_USE_LINEAR, (enum vmt_dtype)s[4], !s[6], VMT_SHAPE(s[2], s[1]));
+    vmt_tensor *y = op_out(r, "y", s[3] == 0 ? 'A' : 'R', VMT_SHAPE(s[0], s[2]));
+    OP(r, linear, y, x, w, (enum vmt_epilogue)s[5]);
+}
+
+/* sizes: N, in, out, kind: 0 dx A, 1 dx R, 2 both R; weight dtype */
+static void run_linear_bwd(op_run *r)
+{
+    const int64_t *s = r->size;
+    vmt_tensor *dy = op_in(r, s[3] == 2 ? 'R' : 'A', VMT_SHAPE(s[0], s[2]));
+    vmt_weight *w = op_weight(r, VMT_USE_LINEAR | VMT_USE_BACKWARD, (enum vmt_dtype)s[4], true,
+                              VMT_SHAPE(s[2], s[1]));
+    vmt_tensor *dx = op_out(r, "dx", s[3] ? 'R' : 'A', VMT_SHAPE(s[0], s[1]));
+    vmt_tensor *sum = op_acc(r, "dx_acc", s[3] ? 'R' : 'A', VMT_SHAPE(s[0], s[1]));
+    OP(r, linear_bwd, dx, dy, w);
+    OP(r, linear_bwd_acc, sum, dy, w);
+}
+
+/* sizes: Nq, Nk, n, d, bias, lse */
+static void run_attention(op_run *r)
+{
+    const int64_t *s = r->size;
+    vmt_tensor *q = op_in(r, 'A', VMT_SHAPE(s[0], s[2], s[3]));
+    vmt_tensor *k = op_in(r, 'A', VMT_SHAPE(s[1], s[2], s[3]));
+    r->gain = 1;
+    vmt_tensor *v = op_in(r, 'A', VMT_SHAPE(s[1], s[2], s[3]));
+    vmt_tensor *bias = s[4] ? op_in(r, 'R', VMT_SHAPE(s[2], s[0] + s[1] - 1)) : NULL;
+    vmt_tensor *o = op_out(r, "o", 'A', VMT_SHAPE(s[0], s[2], s[3]));
+    vmt_tensor *lse = s[5] ? op_out(r, "lse", 'R', VMT_SHAPE(s[2], s[0])) : NULL;
+    OP(r, attention, o, lse, q, k, v, bias, 1 / sqrt((double)s[3]));
+}
+
+/* sizes: Nq, Nk, n, d, kind: 0 all A, 1 all R, 2 without dk, dv.  o and lse are the op's own. */
+static void run_attention_bwd(op_run *r)
+{
+    const int64_t *s = r->size;
+    const char g = s[4] == 1 ? 'R' : 'A';
+    vmt_tensor *q = op_in(r, 'A', VMT_SHAPE(s[0], s[2], s[3]));
+    vmt_tensor *k = op_in(r, 'A', VMT_SHAPE(s[1], s[2], s[3]));
+    r->gain = 1;
+    vmt_tensor *v = op_in(r, 'A', VMT_SHAPE(s[1], s[2], s[3]));
+    vmt_tensor *dout = op_in(r, 'A', VMT_SHAPE(s[0], s[2], s[3]));
+    vmt_tensor *o = op_out(r, "o", 'A', VMT_SHAPE(s[0], s[2], s[3]));
+    vmt_tensor *lse = op_out(r, "lse", 'R', VMT_SHAPE(s[2], s[0]));
+    vmt_tensor *dq = op_out(r, "dq", g, VMT_SHAPE(s[0], s[2], s[3]));
+    vmt_tensor *dk = s[4] == 2 ? NULL : op_out(r, "dk", g, VMT_SHAPE(s[1], s[2], s[3]));
+    vmt_tensor *dv = s[4] == 2 ? NULL : op_out(r, "dv", g, VMT_SHAPE(s[1], s[2], s[3]));
+    const double scale = 1 / sqrt((double)s[3]);
+    OP(r, attention, o, lse, q, k, v, NULL, scale);
+    OP(r, attention_bwd, dq, dk, dv, dout, q, k, v, o, lse, scale);
+}
+
+/* sizes: T, H, W, Ci, Co, kernel (kt kh kw as digits), stride (digits), pads (top bottom left right
+ * as digits + 10000), weight dtype */
+static void run_conv3d(op_run *r)
+{
+    const int64_t *s = r->size, kernel = s[5], stride = s[6], pads = s[7];
+    const int64_t kt = kernel / 100, kh = kernel / 10 % 10, kw = kernel % 10;
+    const vmt_conv_geometry g = {.stride_t = stride / 100,
+                                 .stride_h = stride / 10 % 10,
+                                 .stride_w = stride % 10,
+                                 .pad_top = pads / 1000 % 10,
+                                 .pad_bottom = pads / 100 % 10,
+                                 .pad_left = pads / 10 % 10,
+                                 .pad_right = pads % 10};
+    vmt_tensor *x = op_in(r, 'A', VMT_SHAPE(s[0], s[1], s[2], s[3]));
+    vmt_weight *w =
+        op_weight(r, VMT_USE_CONV, (enum vmt_dtype)s[8], true, VMT_SHAPE(s[4], s[3], kt, kh, kw));
+    vmt_tensor *y =
+        op_out(r, "y", 'A',
+               VMT_SHAPE((s[0] - kt) / g.stride_t + 1,
+                         (s[1] + g.pad_top + g.pad_bottom - kh) / g.stride_h + 1,
+                         (s[2] + g.pad_left + g.pad_right - kw) / g.stride_w + 1, s[4]));
+    OP(r, conv3d, y, x, w, &g);
+}
+
+#define LINEAR(name, ...)                                                                          \
+    {                                                                                              \
+        "linear", name, run_linear, {__VA_ARGS__}, .ulps = 8, .ulps_bf16 = 0.5                     \
+    }
+#define LINEAR_BWD(name, ...)                                                                      \
+    {                                                                                              \
+        "linear_bwd", name, run_linear_bwd, {__VA_ARGS__}, .ulps = 8, .ulps_bf16 = 0.5             \
+    }
+#define ATTENTION(name, ...)                                                                       \
+    {                                                                                              \
+        "attention", name, run_attention, {__VA_ARGS__}, .ulps = 16, .ulps_bf16 = 1                \
+    }
+#define ATTENTION_BWD(name, ...)                                                                   \
+    {                                                                                              \
+        "attention_bwd", name, run_attention_bwd, {__VA_ARGS__}, .ulps = 64, .ulps_bf16 = 4        \
+    }
+#define CONV(name, ...)                                                                            \
+    {                                                                                              \
+        "conv3d", name, run_conv3d, {__VA_ARGS__}, .ulps = 8, .ulps_bf16 = 0.5                     \
+    }
+
+static const op_case cases[] = {
+    LINEAR("one", 1, 1, 1, 0, VMT_F32),
+    LINEAR("odd", 3, 7, 5, 0, VMT_F32),
+    LINEAR("row", 1, 64, 96, 0, VMT_F32),
+    LINEAR("tails", 33, 67, 131, 0, VMT_F32),
+    LINEAR("to R", 17, 48, 80, 1, VMT_F32),
+    LINEAR("from R", 17, 48, 80, 2, VMT_F32),
+    LINEAR("bf16 weight", 19, 70, 45, 0, VMT_BF16),
+    LINEAR("f16 weight", 19, 70, 45, 0, VMT_F16),
+    LINEAR("gelu", 20, 64, 100, 0, VMT_F32, VMT_EPILOGUE_GELU),
+    LINEAR("silu", 20, 64, 100, 0, VMT_F32, VMT_EPILOGUE_SILU),
+    LINEAR("silu, R to R", 1, 64, 100, 2, VMT_F32, VMT_EPILOGUE_SILU),
+    LINEAR("no bias", 20, 64, 100, 0, VMT_F32, VMT_EPILOGUE_NONE, 1),
+    LINEAR("block", 128, 256, 384, 0, VMT_F32),
+    {"linear", "integers", run_linear, {37, 129, 65, 0, VMT_F32}, FILL_INTEGERS, 1, 0, 0},
+    {"linear",
+     "integers, bf16 weight",
+     run_linear,
+     {37, 129, 65, 1, VMT_BF16},
+     FILL_INTEGERS,
+     1,
+     0,
+     0},
+    {"linear", "zero rows", run_linear, {9, 40, 33, 0, VMT_F32}, FILL_ZERO_ROWS, 1, 8, 0.5},
+    {"linear", "large", run_linear, {9, 40, 33, 0, VMT_F32}, FILL_UNIFORM, 1e4, 8, 0.5},
+    LINEAR_BWD("one", 1, 1, 1, 0, VMT_F32),
+    LINEAR_BWD("odd", 3, 7, 5, 0, VMT_F32),
+    LINEAR_BWD("tails", 33, 67, 131, 0, VMT_F32),
+    LINEAR_BWD("to R", 17, 48, 80, 1, VMT_F32),
+    LINEAR_BWD("from R", 17, 48, 80, 2, VMT_F32),
+    LINEAR_BWD("bf16 weight", 19, 70, 45, 0, VMT_BF16),
+    {"linear_bwd", "integers", run_linear_bwd, {37, 65, 129, 1, VMT_F32}, FILL_INTEGERS, 1, 0, 0},
+    ATTENTION("one", 1, 1, 1, 2),
+    ATTENTION("odd", 3, 5, 2, 6, 0, 1),
+    ATTENTION("self", 48, 48, 4, 16, 0, 1),
+    ATTENTION("tails", 67, 131, 3, 20, 0, 1),
+    ATTENTION("cross", 70, 9, 2, 64, 0, 1),
+    ATTENTION("head dim 128", 33, 77, 2, 128, 0, 1),
+    ATTENTION("long keys", 5, 700, 1, 32, 0, 1),
+    ATTENTION("bias", 13, 13, 4, 12, 1),
+    ATTENTION("bias, 16 aligned", 32, 32, 2, 64, 1),
+    {"attention", "large logits", run_attention, {20, 40, 2, 32, 0, 1}, FILL_UNIFORM, 30, 200, 12},
+    {"attention", "zero rows", run_attention, {12, 21, 2, 16, 0, 1}, FILL_ZERO_ROWS, 1, 16, 1},
+    ATTENTION_BWD("one", 1, 1, 1, 2),
+    ATTENTION_BWD("odd", 3, 5, 2, 6),
+    ATTENTION_BWD("self", 48, 48, 4, 16),
+    ATTENTION_BWD("tails", 67, 131, 3, 20, 1),
+    ATTENTION_BWD("cross", 70, 9, 2, 64, 2),
+    ATTENTION_BWD("head dim 128", 33, 77, 2, 128, 1),
+    ATTENTION_BWD("long keys", 5, 300, 1, 32),
+    CONV("one", 1, 1, 1, 1, 1, 111, 111, 10000, VMT_F32),
+    CONV("1x1x1", 2, 3, 5, 7, 4, 111, 111, 10000, VMT_F32),
+    CONV("3x3x3", 4, 5, 6, 4, 8, 333, 111, 11111, VMT_F32),
+    CONV("1x3x3", 2, 7, 5, 3, 5, 133, 111, 11111, VMT_F32),
+    CONV("3x1x1", 5, 3, 4, 6, 12, 311, 111, 10000, VMT_F32),
+    CONV("stride 2 down right", 1, 8, 6, 4, 4, 133, 122, 10101, VMT_F32),
+    CONV("stride in time", 5, 3, 4, 8, 8, 311, 211, 10000, VMT_F32),
+    CONV("channel tails", 3, 6, 9, 17, 35, 333, 111, 11111, VMT_F32),
+    CONV("aligned channels", 3, 8, 16, 32, 32, 333, 111, 11111, VMT_F32),
+    CONV("bf16 weight", 3, 6, 9, 16, 24, 333, 111, 11111, VMT_BF16),
+    {"conv3d",
+     "integers",
+     run_conv3d,
+     {3, 6, 9, 16, 24, 333, 111, 11111, VMT_F32},
+     FILL_INTEGERS,
+     1,
+     0,
+     0},
+};
+
+OP_MAIN(cases)
