@@ -43,11 +43,12 @@ typedef struct vmt_text_config {
     double eps;
 } vmt_text_config;
 
-/* What config.json's sections video, sampling and motion say; fields of `values` count only where
- * a section names them.  Opaque but for vmt_model_defaults_apply. */
+/* What config.json's sections video, sampling and motion say; `named` tells which fields of
+ * `values` count.  values.frames, height, width and fps are the size to use where neither the user
+ * nor a reference says one; 0: not named. */
 typedef struct vmt_model_defaults {
     vmt_settings values;
-    uint64_t named; /* bit i: field i of the table in model_config.c was named */
+    uint64_t named; /* bit i: row i of the table in model_defaults.c was named */
     char negative[VMT_NEGATIVE_BYTES];
     bool has_motion; /* there is a section "motion": the model has a preset of its own */
 } vmt_model_defaults;
@@ -79,8 +80,8 @@ enum vmt_status vmt_text_config_read(vmt_ctx *ctx, vmt_text_config *text,
 enum vmt_status vmt_model_defaults_read(vmt_ctx *ctx, vmt_model_defaults *defaults,
                                         const vmt_config_file *config);
 
-/* Overwrites the fields of *settings that the sections name.  settings->negative then points into
- * *defaults. */
+/* Overwrites the fields of *settings that the sections sampling and motion name (not the size).
+ * settings->negative then points into *defaults. */
 void vmt_model_defaults_apply(const vmt_model_defaults *defaults, vmt_settings *settings);
 
 #endif

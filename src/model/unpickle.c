@@ -397,7 +397,7 @@ static enum vmt_status op_long(struct unpickler *u)
 
 static enum vmt_status op_tuple(struct unpickler *u)
 {
-    size_t count;
+    size_t count = 0;
     uint32_t tuple;
 
     VMT_TRY(above_mark(u, &count));
@@ -409,7 +409,7 @@ static enum vmt_status op_tuple(struct unpickler *u)
 
 static enum vmt_status op_set_items(struct unpickler *u)
 {
-    size_t count;
+    size_t count = 0;
 
     VMT_TRY(above_mark(u, &count));
     return set_items(u, count, true);

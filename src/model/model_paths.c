@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/model_paths.h"
+
+#include "model/model_config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { CANDIDATES = 3 };
+
+/* Where official folders keep a part; the first that exists is taken. */
+static const struct {
+    const char *name;
+    const char *official[CANDIDATES];
+} PARTS[VMT_PART_COUNT] = {
+    [VMT_PART_DIT] = {"dit",
+                      {"diffusion_pytorch_model.safetensors.index.json",
+                       "diffusion_pytorch_model.safetensors", NULL}},
+    [VMT_PART_VAE] = {"vae", {"Wan2.1_VAE.pth", "Wan2.1_VAE.safetensors", NULL}},
+    [VMT_PART_TEXT] = {"text",
+                       {"models_t5_umt5-xxl-enc-bf16.pth",
+                        "models_t5_umt5-xxl-enc-bf16.safetensors", NULL}},
+    [VMT_PART_TOKENIZER] = {"tokenizer", {"google/umt5-xxl/spiece.model", "spiece.model", NULL}},
+};
+
+const char *vmt_part_name(enum vmt_part part)
+{
+    return PARTS[part].name;
+}
+
+static bool is_file(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* folder/name, allocated. */
+static enum vmt_status join(vmt_ctx *ctx, char **path, const char *folder, size_t folder_length,
+                            const char *name)
+{
+    const size_t size = folder_length + strlen(name) + 2;
+    const bool slash = folder_length > 0 && folder[folder_length - 1] != '/';
+
+    *path = malloc(size);
+    if (!*path)
+        return vmt_fail(ctx, VMT_E_MEMORY, "out of memory: a path of %zu bytes", size);
+    snprintf(*path, size, "%.*s%s%s", (int)folder_length, folder, slash ? "/" : "", name);
+    return VMT_OK;
+}
+
+/* The folder's name of a part: what config.json says, else the official one that exists. */
+static enum vmt_status find_in_folder(vmt_ctx *ctx, const char *dir, const vmt_config_file *config,
+                                      enum vmt_part part, char **path)
+{
+    const char *named = vmt_config_file_part(config, PARTS[part].name);
+
+    if (named)
+        return join(ctx, path, dir, strlen(dir), named);
+    for (int i = 0; PARTS[part].official[i]; i++) {
+        VMT_TRY(join(ctx, path, dir, strlen(dir), PARTS[part].official[i]));
+        if (is_file(*path))
+            return VMT_OK;
+        free(*path);
+        *path = NULL;
+    }
+    return VMT_OK;
+}
+
+static enum vmt_status check_folder(vmt_ctx *ctx, const char *dir)
+{
+    struct stat st;
+
+    if (stat(dir, &st) != 0)
+        return vmt_fail(ctx, VMT_E_IO, "%s: %s", dir, strerror(errno));
+    if (!S_ISDIR(st.st_mode))
+        return vmt_fail(ctx, VMT_E_IO,
+                        "%s: is a file, expected a model's folder (single parts are named by their "
+                        "own options)",
+                        dir);
+    return VMT_OK;
+}
+
+static enum vmt_status read_folder(vmt_ctx *ctx, vmt_model_files *files, const char *dir)
+{
+    vmt_config_file *config = NULL;
+    char *config_path;
+    enum vmt_status status = VMT_OK;
+
+    VMT_TRY(check_folder(ctx, dir));
+    VMT_TRY(join(ctx, &config_path, dir, strlen(dir), "config.json"));
+    if (is_file(config_path))
+        status = vmt_config_file_open(ctx, &config, config_path);
+    free(config_path);
+    for (int i = 0; i < VMT_PART_COUNT && status == VMT_OK; i++)
+        if (!files->parts[i].path)
+            status = find_in_folder(ctx, dir, config, (enum vmt_part)i, &files->parts[i].path);
+    vmt_config_file_close(config);
+    return status;
+}
+
+static enum vmt_status take_named(vmt_ctx *ctx, vmt_model_files *files,
+                                  const vmt_model_paths *paths)
+{
+    const char *const named[VMT_PART_COUNT] = {[VMT_PART_DIT] = paths->dit,
+                                               [VMT_PART_VAE] = paths->vae,
+                                               [VMT_PART_TEXT] = paths->text,
+                                               [VMT_PART_TOKENIZER] = paths->tokenizer};
+
+    for (int i = 0; i < VMT_PART_COUNT; i++)
+        if (named[i])
+            VMT_TRY(join(ctx, &files->parts[i].path, "", 0, named[i]));
+    return VMT_OK;
+}
+
+/* config.json beside a part's file. */
+static enum vmt_status find_config(vmt_ctx *ctx, vmt_part_file *part)
+{
+    const char *slash = part->path ? strrchr(part->path, '/') : NULL;
+
+    if (!part->path)
+        return VMT_OK;
+    VMT_TRY(join(ctx, &part->config, part->path, slash ? (size_t)(slash + 1 - part->path) : 0,
+                 "config.json"));
+    if (!is_file(part->config)) {
+        free(part->config);
+        part->config = NULL;
+    }
+    return VMT_OK;
+}
+
+static enum vmt_status resolve(vmt_ctx *ctx, vmt_model_files *files, const vmt_model_paths *paths)
+{
+    bool any = false;
+
+    VMT_TRY(take_named(ctx, files, paths));
+    if (paths->dir)
+        VMT_TRY(read_folder(ctx, files, paths->dir));
+    for (int i = 0; i < VMT_PART_COUNT; i++) {
+        any = any || files->parts[i].path;
+        VMT_TRY(find_config(ctx, &files->parts[i]));
+    }
+    if (any)
+        return VMT_OK;
+    if (!paths->dir)
+        return vmt_fail(ctx, VMT_E_ARG, "no model: name its folder or its parts");
+    return vmt_fail(ctx, VMT_E_MODEL,
+                    "%s: no model in this folder; expected config.json with a section 'dit', or "
+                    "the official files (%s, %s, %s, %s)",
+                    paths->dir, PARTS[0].official[1], PARTS[1].official[0], PARTS[2].official[0],
+                    PARTS[3].official[0]);
+}
+
+enum vmt_status vmt_model_paths_resolve(vmt_ctx *ctx, vmt_model_files *files,
+                                        const vmt_model_paths *paths)
+{
+    memset(files, 0, sizeof *files);
+    const enum vmt_status status = resolve(ctx, files, paths);
+    if (status != VMT_OK)
+        vmt_model_files_free(files);
+    return status;
+}
+
+void vmt_model_files_free(vmt_model_files *files)
+{
+    for (int i = 0; i < VMT_PART_COUNT; i++) {
+        free(files->parts[i].path);
+        free(files->parts[i].config);
+    }
+    memset(files, 0, sizeof *files);
+}
