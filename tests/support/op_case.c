@@ -407,18 +407,6 @@ static void run_target(void **state)
     print_message("largest error %.2f of its tolerance: %s\n", worst, worst_what);
 }
 
-/* True when this build has the backend. */
-static bool is_built(const char *backend, const char *dtype)
-{
-    vmt_ctx ctx;
-
-    vmt_ctx_init(&ctx);
-    const enum vmt_status status = vmt_backend_open(&ctx, backend, dtype);
-    if (status == VMT_OK)
-        ctx.ops->close(&ctx);
-    return status != VMT_E_UNSUPPORTED;
-}
-
 int op_cases_main(const op_case *cases, size_t count)
 {
     static const char *const names[][2] = {
@@ -430,10 +418,8 @@ int op_cases_main(const op_case *cases, size_t count)
     size_t used = 0;
 
     for (size_t i = 0; i < TARGETS; i++) {
-        if (!is_built(names[i][0], names[i][1])) {
-            print_message("SKIPPED: backend %s is not in this build\n", names[i][0]);
+        if (!test_backend_built(names[i][0], names[i][1]))
             continue;
-        }
         targets[used] = (struct target){cases, count, names[i][0], names[i][1]};
         snprintf(labels[used], sizeof labels[used], "%s %s", names[i][0],
                  names[i][1] ? names[i][1] : "f64");

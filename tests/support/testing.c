@@ -18,6 +18,19 @@ void test_ctx_close(vmt_ctx *ctx)
     free(ctx);
 }
 
+bool test_backend_built(const char *backend, const char *dtype)
+{
+    vmt_ctx ctx;
+
+    vmt_ctx_init(&ctx);
+    const enum vmt_status status = vmt_backend_open(&ctx, backend, dtype);
+    if (status == VMT_OK)
+        ctx.ops->close(&ctx);
+    else
+        print_message("SKIPPED: %s %s: %s\n", backend, dtype ? dtype : "", ctx.message);
+    return status != VMT_E_UNSUPPORTED;
+}
+
 double test_uniform(test_rng *rng)
 {
     rng->state ^= rng->state << 13;

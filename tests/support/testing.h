@@ -25,6 +25,9 @@
 vmt_ctx *test_ctx_open(const char *backend, const char *dtype);
 void test_ctx_close(vmt_ctx *ctx);
 
+/* True when this build has the backend; false is said aloud. */
+bool test_backend_built(const char *backend, const char *dtype);
+
 /* xorshift numbers in [-1, 1): the same everywhere. */
 typedef struct test_rng {
     uint64_t state;
