@@ -111,6 +111,18 @@ static void check_weight(struct call *call, const vmt_weight *w, int64_t out, in
         check_tensor(call, "bias", &w->bias, "W", VMT_SHAPE(out));
 }
 
+/* [out, in, kt, kh, kw] and an optional bias [out]. */
+static void check_filter(struct call *call, const vmt_weight *w, int64_t in)
+{
+    if (!w) {
+        reject(call, "w", "no weight");
+        return;
+    }
+    check_tensor(call, "w", &w->w, "W", VMT_SHAPE(ANY, in, ANY, ANY, ANY));
+    if (w->bias.data)
+        check_tensor(call, "bias", &w->bias, "W", VMT_SHAPE(axis(&w->w, 0)));
+}
+
 #define BEGIN(name)                                                                                \
     struct call call = {ctx, #name, VMT_OK};                                                       \
     (void)0
@@ -173,9 +185,9 @@ enum vmt_status vmt_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned us
     WANT_THAT("use", use != 0 && (use & ~(unsigned)(VMT_USE_LINEAR | VMT_USE_BACKWARD |
                                                     VMT_USE_CONV)) == 0);
     if (is_conv)
-        check_tensor(&call, "w", &weight->w, "W", VMT_SHAPE(ANY, ANY, ANY, ANY, ANY));
+        check_filter(&call, weight, ANY);
     else
-        check_weight(&call, weight, ANY, ANY);
+        check_weight(&call, weight, axis(weight ? &weight->w : NULL, 0), ANY);
     RUN(weight_prepare, weight, use);
 }
 
@@ -499,9 +511,7 @@ enum vmt_status vmt_conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, con
     const vmt_tensor *filter = w ? &w->w : NULL;
 
     WANT(x, "A", ANY, ANY, ANY, ANY);
-    check_tensor(&call, "w", filter, "W", VMT_SHAPE(ANY, axis(x, 3), ANY, ANY, ANY));
-    if (filter && w->bias.data)
-        check_tensor(&call, "bias", &w->bias, "W", VMT_SHAPE(axis(filter, 0)));
+    check_filter(&call, w, axis(x, 3));
     WANT_THAT("geometry",
               g->pad_top >= 0 && g->pad_bottom >= 0 && g->pad_left >= 0 && g->pad_right >= 0);
     WANT(y, "A", conv_axis(axis(x, 0), axis(filter, 2), g->stride_t),
