@@ -46,8 +46,9 @@ enum vmt_status vmt_tensor_file_meta_int(vmt_ctx *ctx, const vmt_tensor_file *fi
 enum vmt_status vmt_tensor_file_meta_real(vmt_ctx *ctx, const vmt_tensor_file *file,
                                           const char *key, const double *fallback, double *value);
 
-/* Hash of the file's contents as far as it names the model: SHA-256 over the header (names, shapes,
- * dtypes) and 1 MiB samples of the data, as 64 hex digits and a NUL.  Same file, same text. */
+/* Hash of the file's contents as far as it names the model: SHA-256 over name, dtype, shape and the
+ * first and last 4 KiB of every tensor, sorted by name; 64 hex digits and a NUL.  The same tensors
+ * give the same text, whatever the container. */
 void vmt_tensor_file_hash(const vmt_tensor_file *file, char text[65]);
 
 enum { VMT_TENSOR_NAME_BYTES = 128 };
