@@ -16,6 +16,9 @@ typedef struct vmt_probe_case {
     int64_t count, capacity;
 } vmt_probe_case;
 
+/* Frees the collected outputs. */
+void vmt_probe_case_free(vmt_probe_case *c);
+
 /* Input "in.NAME" of a dtype and rank (rank < 0: any); VMT_E_FORMAT when absent or different. */
 enum vmt_status vmt_probe_input(vmt_ctx *ctx, const vmt_probe_case *c, const char *name,
                                 enum vmt_dtype dtype, int rank, const vmt_tensor **input);

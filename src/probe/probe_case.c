@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+#include "probe/probe.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- inputs */
+
+bool vmt_probe_has(const vmt_probe_case *c, const char *name)
+{
+    char full[VMT_TENSOR_NAME_BYTES];
+
+    snprintf(full, sizeof full, "in.%s", name);
+    return vmt_tensor_file_find(c->file, full) != NULL;
+}
+
+enum vmt_status vmt_probe_input(vmt_ctx *ctx, const vmt_probe_case *c, const char *name,
+                                enum vmt_dtype dtype, int rank, const vmt_tensor **input)
+{
+    char full[VMT_TENSOR_NAME_BYTES];
+
+    snprintf(full, sizeof full, "in.%s", name);
+    *input = vmt_tensor_file_find(c->file, full);
+    if (!*input)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: no tensor %s", vmt_tensor_file_path(c->file), full);
+    if ((*input)->dtype != dtype || (rank >= 0 && (*input)->rank != rank))
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: %s is %s of rank %d, expected %s%s",
+                        vmt_tensor_file_path(c->file), full, vmt_dtype_name((*input)->dtype),
+                        (*input)->rank, vmt_dtype_name(dtype), rank >= 0 ? " of another rank" : "");
+    return VMT_OK;
+}
+
+enum vmt_status vmt_probe_weights(vmt_ctx *ctx, const vmt_probe_case *c, const char *key,
+                                  vmt_tensor_file **weights)
+{
+    const char *stem = vmt_tensor_file_meta(c->file, key);
+    char path[4096];
+
+    *weights = NULL;
+    if (!stem || !*stem || strchr(stem, '/'))
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: metadata \"%s\" must name a weight file beside it",
+                        vmt_tensor_file_path(c->file), key);
+    const int length = snprintf(path, sizeof path, "%s/%s.safetensors", c->folder, stem);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return vmt_fail(ctx, VMT_E_ARG, "%s: path too long", c->folder);
+    return vmt_tensor_file_open(ctx, weights, path);
+}
+
+enum vmt_status vmt_probe_meta_sizes(vmt_ctx *ctx, const vmt_probe_case *c, const char *key,
+                                     int64_t *values, int count)
+{
+    const char *text = vmt_tensor_file_meta(c->file, key);
+    int found = 0;
+
+    for (const char *p = text; p && *p && found <= count;) {
+        char *end;
+        if (*p < '0' || *p > '9') {
+            p++;
+            continue;
+        }
+        const long long value = strtoll(p, &end, 10);
+        if (found < count)
+            values[found] = value;
+        found++;
+        p = end;
+    }
+    if (found != count)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: metadata \"%s\" is \"%s\", expected %d numbers",
+                        vmt_tensor_file_path(c->file), key, text ? text : "", count);
+    return VMT_OK;
+}
+
+/* ---- outputs */
+
+static enum vmt_status grow(vmt_ctx *ctx, vmt_probe_case *c)
+{
+    const int64_t capacity = c->capacity ? 2 * c->capacity : 32;
+    vmt_named_tensor *larger;
+
+    if (c->count < c->capacity)
+        return VMT_OK;
+    VMT_TRY(vmt_alloc(ctx, (void **)&larger, (size_t)capacity, sizeof *larger));
+    if (c->count)
+        memcpy(larger, c->outputs, (size_t)c->count * sizeof *larger);
+    vmt_free(c->outputs);
+    c->outputs = larger;
+    c->capacity = capacity;
+    return VMT_OK;
+}
+
+/* I32 in place to I64: from the back, so that nothing is overwritten before it is read. */
+static void widen(void *data, int64_t count)
+{
+    for (int64_t i = count - 1; i >= 0; i--) {
+        int32_t narrow;
+        memcpy(&narrow, (char *)data + 4 * i, sizeof narrow);
+        const int64_t wide = narrow;
+        memcpy((char *)data + 8 * i, &wide, sizeof wide);
+    }
+}
+
+static enum vmt_status copy_out(vmt_ctx *ctx, vmt_tensor *out, const vmt_tensor *tensor, int rank,
+                                const int64_t *shape)
+{
+    const int64_t count = vmt_numel(tensor);
+    const enum vmt_dtype kept =
+        tensor->dtype == VMT_I32 || tensor->dtype == VMT_U8 ? tensor->dtype : VMT_F32;
+    void *data;
+
+    VMT_TRY(vmt_alloc(ctx, &data, (size_t)count, 8));
+    *out = vmt_tensor_over(data, kept, tensor->rank, tensor->shape);
+    VMT_TRY(vmt_download(ctx, out, tensor));
+    if (kept == VMT_I32) {
+        widen(data, count);
+        out->dtype = VMT_I64;
+    }
+    *out = vmt_tensor_over(data, out->dtype, rank, shape);
+    if (vmt_numel(out) != count)
+        return vmt_fail(ctx, VMT_E_INTERNAL,
+                        "an output of %" PRId64 " elements under a shape of %" PRId64, count,
+                        vmt_numel(out));
+    return VMT_OK;
+}
+
+enum vmt_status vmt_probe_emit(vmt_ctx *ctx, vmt_probe_case *c, const vmt_tensor *tensor, int rank,
+                               const int64_t *shape, const char *name, ...)
+{
+    vmt_named_tensor out = {0};
+    char *text;
+    va_list args;
+
+    VMT_TRY(grow(ctx, c));
+    VMT_TRY(vmt_alloc(ctx, (void **)&text, VMT_TENSOR_NAME_BYTES, 1));
+    va_start(args, name);
+    vsnprintf(text, VMT_TENSOR_NAME_BYTES, name, args);
+    va_end(args);
+    out.name = text;
+    const enum vmt_status status = copy_out(ctx, &out.tensor, tensor, rank, shape);
+    c->outputs[c->count++] = out;
+    return status;
+}
+
+void vmt_probe_case_free(vmt_probe_case *c)
+{
+    for (int64_t i = 0; i < c->count; i++) {
+        vmt_free((char *)(uintptr_t)c->outputs[i].name);
+        vmt_free(c->outputs[i].tensor.data);
+    }
+    vmt_free(c->outputs);
+}
