@@ -250,7 +250,7 @@ static void run_memory(op_run *r)
     vmt_tensor last = vmt_tensor_over((char *)nans->data +
                                           (s[0] * s[1] - 1) * (int64_t)vmt_dtype_bytes(nans->dtype),
                                       nans->dtype, VMT_SHAPE(1));
-    vmt_tensor infinity = vmt_tensor_over(&(double){INFINITY}, VMT_F64, VMT_SHAPE(1));
+    vmt_tensor infinity = vmt_tensor_over(&(double){HUGE_VAL}, VMT_F64, VMT_SHAPE(1));
     OP(r, upload, &last, &infinity);
     OP(r, all_finite, &finite, nans);
     assert_false(finite);
