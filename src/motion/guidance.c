@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+#include "motion/guidance.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+/* ---------------------------------------------------------------- state and memory */
+
+enum vmt_status vmt_guidance_state_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_guidance_state *state,
+                                          int rank, const int64_t *shape)
+{
+    VMT_TRY(vmt_take(ctx, arena, &state->latent, ctx->real, rank, shape));
+    VMT_TRY(vmt_take(ctx, arena, &state->m, ctx->real, rank, shape));
+    VMT_TRY(vmt_take(ctx, arena, &state->v, ctx->real, rank, shape));
+    VMT_TRY(vmt_take(ctx, arena, &state->grad, ctx->real, rank, shape));
+    vmt_guidance_rewind(state);
+    return VMT_OK;
+}
+
+void vmt_guidance_rewind(vmt_guidance_state *state)
+{
+    state->inner_step = 0;
+    state->losses = (vmt_motion_losses){NAN, NAN, NAN};
+}
+
+int64_t vmt_guidance_state_tensors(const vmt_guidance_state *state, vmt_named_tensor *tensors)
+{
+    tensors[0] = (vmt_named_tensor){"latent", state->latent};
+    if (state->inner_step == 0)
+        return 1;
+    tensors[1] = (vmt_named_tensor){"adamw.m", state->m};
+    tensors[2] = (vmt_named_tensor){"adamw.v", state->v};
+    tensors[3] = (vmt_named_tensor){"grad", state->grad};
+    return VMT_GUIDANCE_TENSORS;
+}
+
+static enum vmt_status check_optimiser(vmt_ctx *ctx, const vmt_motion_settings *m)
+{
+    if (m->inner_steps < 0 || m->guided_steps < 0)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "inner-steps %" PRId32 ", guided-steps %" PRId32 ": must not be negative",
+                        m->inner_steps, m->guided_steps);
+    if (m->grad_reuse_interval < 1)
+        return vmt_fail(ctx, VMT_E_ARG, "grad-reuse-interval: %" PRId32 ", must be at least 1",
+                        m->grad_reuse_interval);
+    if (!(m->beta1 >= 0.0f && m->beta1 < 1.0f && m->beta2 >= 0.0f && m->beta2 < 1.0f))
+        return vmt_fail(ctx, VMT_E_ARG, "beta1 %g, beta2 %g: must be at least 0 and below 1",
+                        (double)m->beta1, (double)m->beta2);
+    if (!(m->adam_eps > 0.0f))
+        return vmt_fail(ctx, VMT_E_ARG, "adam-eps: %g, must be above 0", (double)m->adam_eps);
+    return VMT_OK;
+}
+
+enum vmt_status vmt_guidance_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_guidance *guidance,
+                                    const vmt_motion_settings *settings, const int64_t grid[3],
+                                    int64_t heads, int64_t head_dim, int rank, const int64_t *shape)
+{
+    vmt_guidance *const g = guidance;
+    vmt_tensor *const features[] = {&g->Q, &g->K, &g->dQ, &g->dK};
+
+    *g = (vmt_guidance){.settings = *settings};
+    VMT_TRY(check_optimiser(ctx, settings));
+    VMT_TRY(vmt_flow_plan_make(ctx, &g->plan, settings, grid, heads, head_dim));
+    const int64_t frames = g->plan.frames, tokens = g->plan.tokens, pairs = g->plan.pairs;
+
+    VMT_TRY(vmt_take(ctx, arena, &g->dq, ctx->act, VMT_SHAPE(frames * tokens, heads, head_dim)));
+    VMT_TRY(vmt_take(ctx, arena, &g->dk, ctx->act, VMT_SHAPE(frames * tokens, heads, head_dim)));
+    for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++)
+        VMT_TRY(vmt_take(ctx, arena, features[i], ctx->real, VMT_SHAPE(frames, tokens, head_dim)));
+    VMT_TRY(vmt_take(ctx, arena, &g->flow, ctx->real, VMT_SHAPE(pairs, tokens, 2)));
+    VMT_TRY(vmt_take(ctx, arena, &g->dflow, ctx->real, VMT_SHAPE(pairs, tokens, 2)));
+    VMT_TRY(vmt_take(ctx, arena, &g->dflow_scratch, ctx->real, VMT_SHAPE(tokens, 2)));
+    VMT_TRY(vmt_windows_layout(ctx, arena, &g->plan, &g->windows));
+    VMT_TRY(vmt_track_layout(ctx, arena, &g->plan, &g->means));
+    VMT_TRY(vmt_take(ctx, arena, &g->amf_loss, ctx->real, VMT_SHAPE(1)));
+    VMT_TRY(vmt_take(ctx, arena, &g->track_loss, ctx->real, VMT_SHAPE(1)));
+    return vmt_take(ctx, arena, &g->noised, ctx->real, rank, shape);
+}
+
+/* ---------------------------------------------------------------- which steps are guided */
+
+float vmt_guidance_until(const vmt_motion_settings *settings, const float *sigmas, int64_t steps)
+{
+    const int64_t guided = settings->guided_steps < steps ? settings->guided_steps : steps;
+
+    if (settings->guide_until > 0.0f)
+        return settings->guide_until;
+    return guided > 0 ? sigmas[guided - 1] : INFINITY;
+}
+
+/* ---------------------------------------------------------------- flow of a latent */
+
+/* Runs the network on a latent up to the tapped block, then its flow.  Leaves Q, K and windows. */
+static enum vmt_status flow_of(vmt_ctx *ctx, vmt_guidance *g, const vmt_tap_model *tap,
+                               vmt_tensor *flow, const vmt_tensor *latent, float timestep,
+                               enum vmt_tap_text text, bool keep)
+{
+    const vmt_flow_plan *plan = &g->plan;
+    vmt_tensor Q = vmt_reshape(&g->Q, VMT_SHAPE(plan->frames * plan->tokens, plan->head_dim));
+    vmt_tensor K = vmt_reshape(&g->K, VMT_SHAPE(plan->frames * plan->tokens, plan->head_dim));
+    const vmt_tensor *q, *k;
+
+    VMT_TRY(tap->forward(tap->self, &q, &k, latent, timestep, text, keep));
+    VMT_TRY(vmt_qk_reduce(ctx, &Q, q, plan->reduction));
+    VMT_TRY(vmt_qk_reduce(ctx, &K, k, plan->reduction));
+    VMT_TRY(vmt_windows_choose(ctx, plan, &g->windows, &g->Q, &g->K));
+    return vmt_flow_forward(ctx, plan, flow, &g->windows, &g->Q, &g->K);
+}
+
+enum vmt_status vmt_noise_latent(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *clean,
+                                 const vmt_tensor *noise, float sigma)
+{
+    return vmt_lincomb(ctx, y, clean, sigma == 0.0f ? clean : noise, (double)(1.0f - sigma),
+                       (double)sigma);
+}
+
+enum vmt_status vmt_motion_reference_flow(vmt_ctx *ctx, vmt_guidance *guidance,
+                                          const vmt_tap_model *tap, vmt_tensor *flow,
+                                          const vmt_tensor *clean, const vmt_tensor *noise,
+                                          float sigma, float timestep)
+{
+    if (guidance->settings.ref_time == VMT_REF_CLEAN)
+        sigma = timestep = 0.0f;
+    VMT_TRY(vmt_noise_latent(ctx, &guidance->noised, clean, noise, sigma));
+    return flow_of(ctx, guidance, tap, flow, &guidance->noised, timestep, VMT_TAP_EMPTY, false);
+}
+
+/* ---------------------------------------------------------------- the gradient */
+
+static enum vmt_status download_scalar(vmt_ctx *ctx, double *value, const vmt_tensor *scalar)
+{
+    vmt_tensor host = vmt_tensor_over(value, VMT_F64, VMT_SHAPE(1));
+
+    return vmt_download(ctx, &host, scalar);
+}
+
+static enum vmt_status read_losses(vmt_ctx *ctx, const vmt_guidance *g, vmt_motion_losses *losses,
+                                   int64_t step, int64_t inner_step)
+{
+    VMT_TRY(download_scalar(ctx, &losses->amf, &g->amf_loss));
+    VMT_TRY(download_scalar(ctx, &losses->track, &g->track_loss));
+    losses->total = (double)g->settings.amf_weight * losses->amf +
+                    (double)g->settings.track_weight * losses->track;
+    if (!isfinite(losses->total))
+        return vmt_fail(ctx, VMT_E_NUMERIC,
+                        "motion loss at step %" PRId64 ", inner step %" PRId64
+                        ": flow %g, track %g; the latent or the model's weights hold a value that "
+                        "is not finite",
+                        step, inner_step, losses->amf, losses->track);
+    return VMT_OK;
+}
+
+/* state->grad and state->losses at state->latent. */
+static enum vmt_status compute_gradient(vmt_ctx *ctx, vmt_guidance *g, vmt_guidance_state *state,
+                                        const vmt_tap_model *tap, const vmt_guided_step *step)
+{
+    const vmt_flow_plan *plan = &g->plan;
+    const vmt_tensor dQ =
+        vmt_reshape(&g->dQ, VMT_SHAPE(plan->frames * plan->tokens, plan->head_dim));
+    const vmt_tensor dK =
+        vmt_reshape(&g->dK, VMT_SHAPE(plan->frames * plan->tokens, plan->head_dim));
+    char where[96];
+
+    VMT_TRY(flow_of(ctx, g, tap, &g->flow, &state->latent, step->timestep, VMT_TAP_PROMPT, true));
+
+    VMT_TRY(vmt_zero(ctx, &g->amf_loss));
+    VMT_TRY(vmt_zero(ctx, &g->track_loss));
+    VMT_TRY(vmt_zero(ctx, &g->dQ));
+    VMT_TRY(vmt_zero(ctx, &g->dK));
+    VMT_TRY(vmt_flow_distance(ctx, plan, &g->amf_loss, &g->dflow, &g->dflow_scratch, &g->flow,
+                              step->references, step->reference_count,
+                              (double)g->settings.amf_weight));
+    VMT_TRY(vmt_track_loss_acc(ctx, plan, &g->track_loss, &g->dK, &g->means, &g->K, &g->windows,
+                               step->track_mask, (double)g->settings.track_weight));
+    VMT_TRY(read_losses(ctx, g, &state->losses, step->step, state->inner_step));
+
+    VMT_TRY(vmt_flow_backward_acc(ctx, plan, &g->dQ, &g->dK, &g->dflow, &g->flow, &g->windows,
+                                  &g->Q, &g->K));
+    VMT_TRY(vmt_qk_reduce_bwd(ctx, &g->dq, &dQ, plan->reduction));
+    VMT_TRY(vmt_qk_reduce_bwd(ctx, &g->dk, &dK, plan->reduction));
+    VMT_TRY(tap->backward(tap->self, &state->grad, &g->dq, &g->dk));
+    snprintf(where, sizeof(where), "motion gradient at step %" PRId64 ", inner step %" PRId64,
+             step->step, state->inner_step);
+    return vmt_require_finite(ctx, &state->grad, where);
+}
+
+/* ---------------------------------------------------------------- the optimiser */
+
+static enum vmt_status optimise(vmt_ctx *ctx, const vmt_motion_settings *m,
+                                vmt_guidance_state *state)
+{
+    const double done = (double)state->inner_step / (double)m->inner_steps;
+    const vmt_adamw adamw = {
+        .lr = (double)m->lr_first - ((double)m->lr_first - (double)m->lr_last) * done,
+        .beta1 = (double)m->beta1,
+        .beta2 = (double)m->beta2,
+        .eps = (double)m->adam_eps,
+        .weight_decay = (double)m->weight_decay,
+        .step = state->inner_step + 1,
+    };
+
+    if (state->inner_step == 0) {
+        VMT_TRY(vmt_zero(ctx, &state->m));
+        VMT_TRY(vmt_zero(ctx, &state->v));
+    }
+    return vmt_adamw_step(ctx, &state->latent, &state->m, &state->v, &state->grad, &adamw);
+}
+
+enum vmt_status vmt_guidance_step(vmt_ctx *ctx, vmt_guidance *guidance, vmt_guidance_state *state,
+                                  const vmt_tap_model *tap, const vmt_guided_step *step)
+{
+    const vmt_motion_settings *m = &guidance->settings;
+
+    while (state->inner_step < m->inner_steps) {
+        VMT_TRY(vmt_check_cancelled(ctx));
+        if (state->inner_step % m->grad_reuse_interval == 0)
+            VMT_TRY(compute_gradient(ctx, guidance, state, tap, step));
+        VMT_TRY(optimise(ctx, m, state));
+        state->inner_step++;
+        if (step->progress && step->progress(step->progress_user, state))
+            return vmt_fail(ctx, VMT_E_CANCELLED,
+                            "stopped at step %" PRId64 " after inner step %" PRId64 " of %" PRId32,
+                            step->step, state->inner_step, m->inner_steps);
+    }
+    return VMT_OK;
+}

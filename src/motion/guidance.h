@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Motion guidance: in the first, noisiest denoising steps the latent itself is optimised so that
+ * its attention motion flow becomes the reference's.  One guided step, at timestep t and sigma:
+ *
+ *     reference flow   flow of the reference's latent noised to sigma, empty prompt, no gradient
+ *     for j = 0 .. inner_steps - 1
+ *         if j mod grad_reuse_interval == 0                           (gradient reuse)
+ *             flow, track of the latent, prompt
+ *             grad = d (amf_weight · distance(flow, reference flow) + track_weight · track) / d
+ * latent AdamW(latent, grad, rate j)
+ *
+ * then the sampler's own step.  Source: FastVMT, "gradient optimisation"; docs/method.md.
+ */
+#ifndef VMT_MOTION_GUIDANCE_H
+#define VMT_MOTION_GUIDANCE_H
+
+#include "model/tensor_file.h"
+#include "motion/flow.h"
+#include "motion/track.h"
+
+enum vmt_tap_text { VMT_TAP_PROMPT = 0, VMT_TAP_EMPTY };
+
+/* The denoising network as the guidance sees it: queries and keys of one block, and the way back.
+ */
+typedef struct vmt_tap_model {
+    void *self;
+    /* q, k: [N, heads, head_dim] A, after norm and rotary embedding, owned by the network and valid
+     * until its next call.   latent: [C, F, H, W] R.   keep: what `backward` needs is saved. */
+    enum vmt_status (*forward)(void *self, const vmt_tensor **q, const vmt_tensor **k,
+                               const vmt_tensor *latent, float timestep, enum vmt_tap_text text,
+                               bool keep);
+    /* dlatent: [C, F, H, W] R, overwritten; of the last forward with `keep`. */
+    enum vmt_status (*backward)(void *self, vmt_tensor *dlatent, const vmt_tensor *dq,
+                                const vmt_tensor *dk);
+} vmt_tap_model;
+
+/* Values of the last computed gradient; NaN before the first. */
+typedef struct vmt_motion_losses {
+    double amf, track, total; /* total = amf_weight · amf + track_weight · track */
+} vmt_motion_losses;
+
+/* Everything that changes while guiding.  Stored whole, a run goes on from it to the bit. */
+typedef struct vmt_guidance_state {
+    vmt_tensor latent;  /* [C, F, H, W] R, the run's latent */
+    vmt_tensor m, v;    /* AdamW's moments */
+    vmt_tensor grad;    /* the last computed gradient, reused until the next one is due */
+    int64_t inner_step; /* inner steps done of this denoising step = steps AdamW has taken.  Its
+                           last value, inner_steps, stays until vmt_guidance_rewind */
+    vmt_motion_losses losses;
+} vmt_guidance_state;
+
+enum { VMT_GUIDANCE_TENSORS = 4 };
+
+enum vmt_status vmt_guidance_state_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_guidance_state *state,
+                                          int rank, const int64_t *shape);
+
+/* Ready for the next denoising step: its AdamW starts anew. */
+void vmt_guidance_rewind(vmt_guidance_state *state);
+
+/* The tensors that make up the state now, with static names: the latent alone between guided steps,
+ * all four inside one.  Store them and `inner_step`; to go on set inner_step, then fill them. */
+int64_t vmt_guidance_state_tensors(const vmt_guidance_state *state, vmt_named_tensor *tensors);
+
+/* Settings, plan and working memory: constant through a run, but for the contents. */
+typedef struct vmt_guidance {
+    vmt_motion_settings settings;
+    vmt_flow_plan plan;
+    vmt_tensor dq, dk;        /* [N, heads, head_dim] A */
+    vmt_tensor Q, K, dQ, dK;  /* [frames, tokens, head_dim] R */
+    vmt_tensor flow, dflow;   /* [pairs, tokens, 2] R */
+    vmt_tensor dflow_scratch; /* [tokens, 2] R */
+    vmt_window_set windows;
+    vmt_track_means means;
+    vmt_tensor amf_loss, track_loss; /* [1] R */
+    vmt_tensor noised;               /* [C, F, H, W] R */
+} vmt_guidance;
+
+/**
+ * Makes the plan and takes the memory; on a measuring arena it only counts.
+ *   grid    token grid: frames, rows, columns;   shape: latent, [C, F, H, W]
+ * Errors: VMT_E_ARG (settings that do not fit the grid or are out of range), VMT_E_MEMORY.
+ */
+enum vmt_status vmt_guidance_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_guidance *guidance,
+                                    const vmt_motion_settings *settings, const int64_t grid[3],
+                                    int64_t heads, int64_t head_dim, int rank,
+                                    const int64_t *shape);
+
+/**
+ * The sigma down to which a run guides: guide_until if that is above 0, else the sigma of the last
+ * of guided_steps; infinity when nothing is guided.  A step is guided if its sigma >= this.
+ *   sigmas  [steps], falling
+ */
+float vmt_guidance_until(const vmt_motion_settings *settings, const float *sigmas, int64_t steps);
+
+/* y = (1 - sigma) clean + sigma noise, the flow-matching way to noise a latent.  y may be either;
+ * with sigma 0 the noise is not read. */
+enum vmt_status vmt_noise_latent(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *clean,
+                                 const vmt_tensor *noise, float sigma);
+
+/**
+ * Flow of the reference for the step at `sigma`, or, with ref_time VMT_REF_CLEAN, of its clean
+ * latent at timestep 0, the same for each step.
+ *   flow          out  [pairs, tokens, 2] R
+ *   clean, noise  in   latent of the reference and its noise, R
+ */
+enum vmt_status vmt_motion_reference_flow(vmt_ctx *ctx, vmt_guidance *guidance,
+                                          const vmt_tap_model *tap, vmt_tensor *flow,
+                                          const vmt_tensor *clean, const vmt_tensor *noise,
+                                          float sigma, float timestep);
+
+/* Called after each inner step, when the state may be stored; returns 0 to go on, anything else to
+ * stop with VMT_E_CANCELLED. */
+typedef int vmt_guidance_progress_fn(void *user, const vmt_guidance_state *state);
+
+/* One denoising step to be guided. */
+typedef struct vmt_guided_step {
+    int64_t step; /* for messages */
+    float timestep;
+    const vmt_motion_reference *references; /* at least one */
+    int64_t reference_count;
+    const vmt_motion_mask *track_mask;  /* may be NULL */
+    vmt_guidance_progress_fn *progress; /* may be NULL */
+    void *progress_user;
+} vmt_guided_step;
+
+/**
+ * Does the inner steps that are left of this denoising step, state->inner_step onwards.
+ * Errors: VMT_E_NUMERIC (loss or gradient not finite; names step and inner step), VMT_E_CANCELLED
+ * (the state is whole: the same call goes on from there), others of the network.
+ */
+enum vmt_status vmt_guidance_step(vmt_ctx *ctx, vmt_guidance *guidance, vmt_guidance_state *state,
+                                  const vmt_tap_model *tap, const vmt_guided_step *step);
+
+#endif
