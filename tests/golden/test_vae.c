@@ -137,9 +137,9 @@ static void test_tiled_cpu(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ref),       cmocka_unit_test(test_ref_pth),
-        cmocka_unit_test(test_ref64),     cmocka_unit_test(test_cpu),
-        cmocka_unit_test(test_cpu_bf16),  cmocka_unit_test(test_tiled_ref),
+        cmocka_unit_test(test_ref),         cmocka_unit_test(test_ref_pth),
+        cmocka_unit_test(test_ref64),       cmocka_unit_test(test_cpu),
+        cmocka_unit_test(test_cpu_bf16),    cmocka_unit_test(test_tiled_ref),
         cmocka_unit_test(test_tiled_ref64), cmocka_unit_test(test_tiled_cpu),
     };
 

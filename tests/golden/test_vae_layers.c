@@ -99,8 +99,8 @@ static void check(const char *backend, const char *dtype, double tolerance)
         float *frame = malloc(sizeof(float) * (size_t)vmt_numel(x));
         assert_non_null(frame);
         for (int64_t t = 0; t < x->shape[2]; t++) {
-            const vmt_tensor host =
-                vmt_tensor_over(frame, VMT_F32, VMT_SHAPE(1, x->shape[3], x->shape[4], x->shape[1]));
+            const vmt_tensor host = vmt_tensor_over(
+                frame, VMT_F32, VMT_SHAPE(1, x->shape[3], x->shape[4], x->shape[1]));
             frame_of(frame, x, t, decode ? &config : NULL);
             CHECK_OK(f.ctx, vmt_vae_net_push(f.ctx, &net, &host));
         }
