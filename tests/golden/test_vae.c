@@ -66,7 +66,7 @@ static void test_ref_pth(void **state)
 static void test_ref64(void **state)
 {
     (void)state;
-    check_all("ref64", "f64", "vae_a.weights.safetensors", 0, 5e-7);
+    check_all("ref64", NULL, "vae_a.weights.safetensors", 0, 5e-7);
 }
 
 static void test_cpu(void **state)

@@ -46,7 +46,7 @@ bool vae_backend_exists(const char *backend)
 
     assert_non_null(ctx);
     vmt_ctx_init(ctx);
-    const bool exists = vmt_backend_open(ctx, backend, "f32") == VMT_OK;
+    const bool exists = vmt_backend_open(ctx, backend, NULL) == VMT_OK;
     if (exists)
         ctx->ops->close(ctx);
     free(ctx);
