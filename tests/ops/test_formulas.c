@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ELEMENTS = 8192, TENSORS = 8 };
+enum { ELEMENTS = 8192, TENSORS = 9 };
 
 struct formulas {
     vmt_ctx *ctx;
@@ -258,6 +258,46 @@ static void channel_norm_with_silu(void **state)
     }
 }
 
+static void weighted_losses(void **state)
+{
+    const int64_t tiles = 4, C = 5;
+    struct formulas *f = begin(state, 39);
+    const vmt_tensor a = draw(f, VMT_SHAPE(tiles, C)), b = draw(f, VMT_SHAPE(tiles, C));
+    const vmt_tensor m = draw(f, VMT_SHAPE(tiles));
+    vmt_tensor loss = draw(f, VMT_SHAPE(1)), da = draw(f, VMT_SHAPE(tiles, C));
+    vmt_tensor db = draw(f, VMT_SHAPE(tiles, C)), dflow = draw(f, VMT_SHAPE(10, 2));
+    const vmt_tensor flow = vmt_tensor_over(a.data, VMT_F64, VMT_SHAPE(10, 2));
+    const vmt_tensor ref = vmt_tensor_over(b.data, VMT_F64, VMT_SHAPE(10, 2));
+    const vmt_tensor token_m = draw(f, VMT_SHAPE(10));
+    double want = at(&loss, 0);
+
+    for (int64_t i = 0; i < 20; i++)
+        want += 0.7 * at(&token_m, i / 2) * pow(at(&flow, i) - at(&ref, i), 2);
+    CHECK_OK(f->ctx, vmt_flow_loss(f->ctx, &loss, &dflow, &flow, &ref, &token_m, 0.7, 3));
+    expect(&loss, 0, want);
+    for (int64_t i = 0; i < 20; i++)
+        expect(&dflow, i, 2 * 3 * 0.7 * at(&token_m, i / 2) * (at(&flow, i) - at(&ref, i)));
+
+    /* Equal rows: distance 0, gradient 0. */
+    memcpy(b.data, a.data, (size_t)C * sizeof(double));
+    CHECK_OK(f->ctx, vmt_zero(f->ctx, &da));
+    CHECK_OK(f->ctx, vmt_zero(f->ctx, &db));
+    CHECK_OK(f->ctx, vmt_track_loss(f->ctx, &loss, &da, &db, &a, &b, &m, 0.7, 3));
+    for (int64_t t = 0; t < tiles; t++) {
+        double squares = 0;
+        for (int64_t c = t * C; c < t * C + C; c++)
+            squares += pow(at(&b, c) - at(&a, c), 2);
+        want += 0.7 * at(&m, t) * sqrt(squares);
+        for (int64_t c = t * C; c < t * C + C; c++) {
+            const double unit =
+                t ? 3 * 0.7 * at(&m, t) * (at(&b, c) - at(&a, c)) / sqrt(squares) : 0;
+            expect(&db, c, unit);
+            expect(&da, c, -unit);
+        }
+    }
+    expect(&loss, 0, want);
+}
+
 static int setup(void **state)
 {
     struct formulas *f = calloc(1, sizeof *f);
@@ -285,6 +325,7 @@ int main(void)
         cmocka_unit_test(frames_and_pixels),
         cmocka_unit_test(convolution),
         cmocka_unit_test(channel_norm_with_silu),
+        cmocka_unit_test(weighted_losses),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
