@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/safetensors.h"
 
-#include "base/atomic_file.h"
 #include "base/json.h"
 
 #include <stdlib.h>
@@ -133,9 +132,11 @@ static enum vmt_status check_cover(vmt_ctx *ctx, struct range *ranges, size_t co
     return VMT_OK;
 }
 
+/* Shards repeat their metadata: the first one's values stay. */
 static enum vmt_status read_meta(vmt_ctx *ctx, vmt_tensor_file *file, const cJSON *meta,
                                  const char *label)
 {
+    const size_t before = file->meta.count;
     const cJSON *item;
 
     if (!cJSON_IsObject(meta) || cJSON_GetArraySize(meta) > MAX_META)
@@ -146,10 +147,12 @@ static enum vmt_status read_meta(vmt_ctx *ctx, vmt_tensor_file *file, const cJSO
         if (!cJSON_IsString(item))
             return vmt_fail(ctx, VMT_E_FORMAT, "%s: metadata key '%.200s' is no string", label,
                             item->string);
-        if (vmt_tensor_file_meta(file, item->string))
+        const int64_t found = vmt_table_find_meta(file, item->string);
+        if (found >= (int64_t)before)
             return vmt_fail(ctx, VMT_E_FORMAT, "%s: metadata key '%.200s' is there twice", label,
                             item->string);
-        VMT_TRY(vmt_table_add_meta(ctx, file, item->string, item->valuestring));
+        if (found < 0)
+            VMT_TRY(vmt_table_add_meta(ctx, file, item->string, item->valuestring));
     }
     return VMT_OK;
 }
@@ -270,21 +273,47 @@ static char *header_text(const vmt_named_tensor *tensors, const int64_t *order, 
     return text;
 }
 
-static enum vmt_status write_all(vmt_ctx *ctx, vmt_atomic_file *file,
-                                 const vmt_named_tensor *tensors, const int64_t *order,
-                                 int64_t count, const char *header)
+static enum vmt_status write_header(vmt_ctx *ctx, vmt_atomic_file *file,
+                                    const vmt_named_tensor *tensors, const int64_t *order,
+                                    int64_t count, const char *const *meta)
 {
     static const char blanks[DATA_ALIGN + 1] =
         "                                                                ";
+    char *header = order ? header_text(tensors, order, count, meta) : NULL;
+    unsigned char prefix[LENGTH_BYTES];
+    enum vmt_status status;
+
+    if (!header)
+        return vmt_fail(ctx, VMT_E_MEMORY, "%s: out of memory for the header", file->path);
     const size_t length = strlen(header);
     const size_t pad = (DATA_ALIGN - (LENGTH_BYTES + length) % DATA_ALIGN) % DATA_ALIGN;
-    unsigned char prefix[LENGTH_BYTES];
-
     for (int i = 0; i < LENGTH_BYTES; i++)
         prefix[i] = (unsigned char)((uint64_t)(length + pad) >> (8 * i));
-    VMT_TRY(vmt_atomic_file_write(ctx, file, prefix, sizeof prefix));
-    VMT_TRY(vmt_atomic_file_write(ctx, file, header, length));
-    VMT_TRY(vmt_atomic_file_write(ctx, file, blanks, pad));
+    status = vmt_atomic_file_write(ctx, file, prefix, sizeof prefix);
+    if (status == VMT_OK)
+        status = vmt_atomic_file_write(ctx, file, header, length);
+    if (status == VMT_OK)
+        status = vmt_atomic_file_write(ctx, file, blanks, pad);
+    cJSON_free(header);
+    return status;
+}
+
+enum vmt_status vmt_safetensors_write_header(vmt_ctx *ctx, vmt_atomic_file *file,
+                                             const vmt_named_tensor *tensors, int64_t count,
+                                             const char *const *meta)
+{
+    int64_t *order = writing_order(tensors, count);
+    const enum vmt_status status = write_header(ctx, file, tensors, order, count, meta);
+
+    free(order);
+    return status;
+}
+
+static enum vmt_status write_all(vmt_ctx *ctx, vmt_atomic_file *file,
+                                 const vmt_named_tensor *tensors, const int64_t *order,
+                                 int64_t count, const char *const *meta)
+{
+    VMT_TRY(write_header(ctx, file, tensors, order, count, meta));
     for (int64_t i = 0; i < count; i++) {
         const vmt_tensor *t = &tensors[order[i]].tensor;
         VMT_TRY(vmt_atomic_file_write(ctx, file, t->data, vmt_tensor_bytes(t)));
@@ -297,20 +326,16 @@ enum vmt_status vmt_safetensors_write(vmt_ctx *ctx, const char *path,
                                       const char *const *meta)
 {
     int64_t *order = writing_order(tensors, count);
-    char *header = order ? header_text(tensors, order, count, meta) : NULL;
     vmt_atomic_file file;
-    enum vmt_status status;
+    enum vmt_status status = vmt_atomic_file_open(ctx, &file, path);
 
-    if (!header) {
-        status = vmt_fail(ctx, VMT_E_MEMORY, "%s: out of memory for the header", path);
-    } else if ((status = vmt_atomic_file_open(ctx, &file, path)) == VMT_OK) {
-        status = write_all(ctx, &file, tensors, order, count, header);
+    if (status == VMT_OK) {
+        status = write_all(ctx, &file, tensors, order, count, meta);
         if (status == VMT_OK)
             status = vmt_atomic_file_commit(ctx, &file);
         else
             vmt_atomic_file_abort(&file);
     }
-    cJSON_free(header);
     free(order);
     return status;
 }

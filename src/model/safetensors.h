@@ -6,6 +6,7 @@
 #ifndef VMT_MODEL_SAFETENSORS_H
 #define VMT_MODEL_SAFETENSORS_H
 
+#include "base/atomic_file.h"
 #include "model/tensor_table.h"
 
 /* True when the bytes begin like one: a small enough header length, then '{'. */
@@ -18,5 +19,11 @@ enum vmt_status vmt_safetensors_parse(vmt_ctx *ctx, vmt_tensor_file *file, unsig
 
 /* Dtype of its name in safetensors ("BF16"); false: not one of ours. */
 bool vmt_dtype_parse(const char *name, enum vmt_dtype *dtype);
+
+/* Writes the length and the header; the data (pointers are not followed) is then the caller's to
+ * write, in the given order for tensors of one width.  Errors: VMT_E_IO, VMT_E_MEMORY. */
+enum vmt_status vmt_safetensors_write_header(vmt_ctx *ctx, vmt_atomic_file *file,
+                                             const vmt_named_tensor *tensors, int64_t count,
+                                             const char *const *meta);
 
 #endif

@@ -183,14 +183,20 @@ const vmt_tensor *vmt_tensor_file_find(const vmt_tensor_file *file, const char *
     return i < 0 ? NULL : &entry_at(file, i)->tensor;
 }
 
-const char *vmt_tensor_file_meta(const vmt_tensor_file *file, const char *key)
+int64_t vmt_table_find_meta(const vmt_tensor_file *file, const char *key)
 {
     const vmt_meta_entry *meta = file->meta.items;
 
     for (size_t i = 0; i < file->meta.count; i++)
         if (strcmp(meta[i].key, key) == 0)
-            return meta[i].value;
-    return NULL;
+            return (int64_t)i;
+    return -1;
+}
+
+const char *vmt_tensor_file_meta(const vmt_tensor_file *file, const char *key)
+{
+    const int64_t i = vmt_table_find_meta(file, key);
+    return i < 0 ? NULL : ((const vmt_meta_entry *)file->meta.items)[i].value;
 }
 
 size_t vmt_tensor_file_copied_bytes(const vmt_tensor_file *file)

@@ -56,6 +56,9 @@ enum vmt_status vmt_table_seal(vmt_ctx *ctx, vmt_tensor_file *file);
 /* Index into entries, or -1. */
 int64_t vmt_table_find(const vmt_tensor_file *file, const char *name);
 
+/* Index into meta, or -1. */
+int64_t vmt_table_find_meta(const vmt_tensor_file *file, const char *key);
+
 /* Bytes of a dense tensor.  false: an axis is negative, the rank is above VMT_MAX_RANK, or the
  * product overflows. */
 bool vmt_shape_bytes(enum vmt_dtype dtype, int rank, const int64_t *shape, size_t *bytes);
