@@ -32,8 +32,8 @@ enum vmt_status vmt_probe_weights(vmt_ctx *ctx, const vmt_probe_case *c, const c
                                   vmt_tensor_file **weights);
 
 /* Adds output `name` ("out.velocity"): copies a tensor of the backend to the host, as F32 (F64 on
- * ref64 too: converted), I32 and U8 as they are; the shape is `rank` axes of `shape` with as many
- * elements. */
+ * ref64 too: converted), I32 as I64, U8 as it is; an I64 one lies on the host already.  The shape
+ * is `rank` axes of `shape` with as many elements. */
 enum vmt_status vmt_probe_emit(vmt_ctx *ctx, vmt_probe_case *c, const vmt_tensor *tensor, int rank,
                                const int64_t *shape, const char *name, ...) VMT_PRINTF(6, 7);
 

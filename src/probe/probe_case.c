@@ -111,6 +111,11 @@ static enum vmt_status copy_out(vmt_ctx *ctx, vmt_tensor *out, const vmt_tensor 
     void *data;
 
     VMT_TRY(vmt_alloc(ctx, &data, (size_t)count, 8));
+    if (tensor->dtype == VMT_I64) { /* made on the host */
+        memcpy(data, tensor->data, vmt_tensor_bytes(tensor));
+        *out = vmt_tensor_over(data, VMT_I64, rank, shape);
+        return VMT_OK;
+    }
     *out = vmt_tensor_over(data, kept, tensor->rank, tensor->shape);
     VMT_TRY(vmt_download(ctx, out, tensor));
     if (kept == VMT_I32) {
