@@ -37,6 +37,10 @@ enum vmt_status vmt_probe_weights(vmt_ctx *ctx, const vmt_probe_case *c, const c
 enum vmt_status vmt_probe_emit(vmt_ctx *ctx, vmt_probe_case *c, const vmt_tensor *tensor, int rank,
                                const int64_t *shape, const char *name, ...) VMT_PRINTF(6, 7);
 
+/* The same for a tensor on the host, under its own shape: F32, I64, I32 (as I64) or U8. */
+enum vmt_status vmt_probe_emit_host(vmt_ctx *ctx, vmt_probe_case *c, const vmt_tensor *host,
+                                    const char *name, ...) VMT_PRINTF(4, 5);
+
 /* "3x4" or "(3, 4)" -> values; VMT_E_FORMAT when the key is absent or has another count. */
 enum vmt_status vmt_probe_meta_sizes(vmt_ctx *ctx, const vmt_probe_case *c, const char *key,
                                      int64_t *values, int count);

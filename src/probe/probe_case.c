@@ -130,22 +130,51 @@ static enum vmt_status copy_out(vmt_ctx *ctx, vmt_tensor *out, const vmt_tensor 
     return VMT_OK;
 }
 
-enum vmt_status vmt_probe_emit(vmt_ctx *ctx, vmt_probe_case *c, const vmt_tensor *tensor, int rank,
-                               const int64_t *shape, const char *name, ...)
+/* A new output of that name, its tensor still empty. */
+static enum vmt_status new_output(vmt_ctx *ctx, vmt_probe_case *c, vmt_tensor **tensor,
+                                  const char *name, va_list args)
 {
-    vmt_named_tensor out = {0};
     char *text;
-    va_list args;
 
     VMT_TRY(grow(ctx, c));
     VMT_TRY(vmt_alloc(ctx, (void **)&text, VMT_TENSOR_NAME_BYTES, 1));
-    va_start(args, name);
     vsnprintf(text, VMT_TENSOR_NAME_BYTES, name, args);
+    c->outputs[c->count] = (vmt_named_tensor){.name = text};
+    *tensor = &c->outputs[c->count++].tensor;
+    return VMT_OK;
+}
+
+enum vmt_status vmt_probe_emit(vmt_ctx *ctx, vmt_probe_case *c, const vmt_tensor *tensor, int rank,
+                               const int64_t *shape, const char *name, ...)
+{
+    vmt_tensor *out;
+    va_list args;
+
+    va_start(args, name);
+    const enum vmt_status status = new_output(ctx, c, &out, name, args);
     va_end(args);
-    out.name = text;
-    const enum vmt_status status = copy_out(ctx, &out.tensor, tensor, rank, shape);
-    c->outputs[c->count++] = out;
-    return status;
+    return status == VMT_OK ? copy_out(ctx, out, tensor, rank, shape) : status;
+}
+
+enum vmt_status vmt_probe_emit_host(vmt_ctx *ctx, vmt_probe_case *c, const vmt_tensor *host,
+                                    const char *name, ...)
+{
+    const int64_t count = vmt_numel(host);
+    vmt_tensor *out;
+    void *data;
+    va_list args;
+
+    va_start(args, name);
+    const enum vmt_status status = new_output(ctx, c, &out, name, args);
+    va_end(args);
+    VMT_TRY(status);
+    VMT_TRY(vmt_alloc(ctx, &data, (size_t)count, 8));
+    memcpy(data, host->data, vmt_tensor_bytes(host));
+    if (host->dtype == VMT_I32)
+        widen(data, count);
+    *out = vmt_tensor_over(data, host->dtype == VMT_I32 ? VMT_I64 : host->dtype, host->rank,
+                           host->shape);
+    return VMT_OK;
 }
 
 void vmt_probe_case_free(vmt_probe_case *c)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 typedef struct difference {
-    double largest, mean, above; /* above: share of elements farther than 2e-5 */
+    double largest, mean, above; /* above: share of elements farther than the limit */
 } difference;
 
 static double element(const vmt_tensor *t, int64_t i)
@@ -30,7 +30,7 @@ static double element(const vmt_tensor *t, int64_t i)
     return 0;
 }
 
-static difference compare(const vmt_tensor *got, const vmt_tensor *want)
+static difference compare(const vmt_tensor *got, const vmt_tensor *want, double limit)
 {
     const int64_t count = vmt_numel(want);
     difference d = {0};
@@ -40,7 +40,7 @@ static difference compare(const vmt_tensor *got, const vmt_tensor *want)
         if (!(gap <= d.largest))
             d.largest = gap; /* NaN too */
         d.mean += gap / (double)count;
-        d.above += gap > 2e-5 ? 1.0 / (double)count : 0;
+        d.above += gap > limit ? 1.0 / (double)count : 0;
     }
     return d;
 }
@@ -83,7 +83,8 @@ static double share(const char *name, const char *tensor, difference d, double f
     assert_true(allowed >= 0);
     if (guided && is_latent(tensor)) {
         const double by_count = strstr(tensor, "inner") ? d.above / 1e-3 : 0;
-        const double by_mean = d.mean / (strstr(tensor, "inner") ? 1e-5 * factor : allowed);
+        const double by_mean =
+            d.mean / (strstr(tensor, "inner") ? fmax(1e-5, allowed / 10) : allowed);
         return by_count > by_mean ? by_count : by_mean;
     }
     if (allowed == 0)
@@ -114,10 +115,11 @@ static void run_and_compare(vmt_ctx *ctx, const char *name, conformance_kind *ru
         if (!vmt_same_shape(got, expected))
             fail_msg("%s: %s is %s, expected %s", name, tensor, vmt_shape_text(got, have),
                      vmt_shape_text(expected, want));
-        const difference d = compare(got, expected);
+        const double limit = fmax(2e-5, tolerance(name, tensor) * factor);
+        const difference d = compare(got, expected, limit);
         const double used = share(name, tensor, d, factor, guided);
         if (!(used <= 1)) {
-            print_error("%s %s: largest difference %.3g, mean %.3g, above 2e-5 %.3g%%: %.3g of the "
+            print_error("%s %s: largest difference %.3g, mean %.3g, beyond it %.3g%%: %.3g of the "
                         "tolerance (backend %s)\n",
                         name, tensor, d.largest, d.mean, 100 * d.above, used, ctx->ops->name);
             failed++;

@@ -18,8 +18,9 @@ void conformance_check(vmt_ctx *ctx, const char *name, conformance_kind *run, co
                        double factor);
 
 /* A guided run: AdamW turns the sign of a gradient at rounding level into a step of the learning
- * rate, so a tensor with "inner" and ".x" in its name is compared by its share of elements within
- * 2e-5 (99.9 %) and its mean difference (1e-5), and later latents by their mean only. */
+ * rate, so latents inside a guided step are compared by their share of elements within 2e-5 or the
+ * tolerance, whichever is more (99.9 %), and by their mean difference (1e-5 or a tenth of the
+ * tolerance), and later latents by their mean difference only. */
 void conformance_check_guided(vmt_ctx *ctx, const char *name, conformance_kind *run, double factor);
 
 #endif

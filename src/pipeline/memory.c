@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+#include "pipeline/pipeline.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+/* A number in the first line of a file; SIZE_MAX when there is none ("max"). */
+static size_t number_in(const char *path)
+{
+    unsigned long long value;
+    FILE *file = fopen(path, "r");
+    const bool found = file && fscanf(file, "%llu", &value) == 1;
+
+    if (file)
+        fclose(file);
+    return found ? (size_t)value : SIZE_MAX;
+}
+
+static size_t available(void)
+{
+    char line[256];
+    unsigned long long kib;
+    size_t bytes = SIZE_MAX;
+    FILE *file = fopen("/proc/meminfo", "r");
+
+    if (!file)
+        return bytes;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            bytes = (size_t)kib * 1024;
+    fclose(file);
+    return bytes;
+}
+
+/* What limit - used leaves. */
+static size_t left_of(size_t limit, size_t used)
+{
+    if (limit == SIZE_MAX || used == SIZE_MAX)
+        return SIZE_MAX;
+    return limit > used ? limit - used : 0;
+}
+
+size_t vmt_free_memory(void)
+{
+    struct rlimit limit;
+    size_t bytes = available();
+    const size_t group =
+        left_of(number_in("/sys/fs/cgroup/memory.max"), number_in("/sys/fs/cgroup/memory.current"));
+
+    if (group < bytes)
+        bytes = group;
+    if (!getrlimit(RLIMIT_AS, &limit) && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < bytes)
+        bytes = (size_t)limit.rlim_cur;
+    return bytes;
+}

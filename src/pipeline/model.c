@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Opening a model: its files, configurations and parts.
+ */
+#include "pipeline/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static enum vmt_status open_part(vmt_ctx *ctx, vmt_model *model, enum vmt_part part,
+                                 const vmt_config_file *config)
+{
+    const vmt_tensor_file *file = model->files[part];
+
+    switch (part) {
+    case VMT_PART_DIT:
+        VMT_TRY(vmt_dit_config_read(ctx, &model->dit_config, config, file));
+        return vmt_dit_open(ctx, &model->dit, file, &model->dit_config);
+    case VMT_PART_VAE:
+        VMT_TRY(vmt_vae_config_read(ctx, &model->vae_config, config, file));
+        return vmt_vae_open(ctx, &model->vae, file, &model->vae_config);
+    case VMT_PART_TEXT:
+        VMT_TRY(vmt_text_config_read(ctx, &model->text_config, config, file));
+        return vmt_umt5_open(ctx, &model->text, file, &model->text_config);
+    case VMT_PART_TOKENIZER:
+    case VMT_PART_COUNT:
+        break;
+    }
+    return vmt_fail(ctx, VMT_E_INTERNAL, "part %d holds no tensors", (int)part);
+}
+
+static enum vmt_status open_file(vmt_ctx *ctx, vmt_model *model, enum vmt_part part,
+                                 const vmt_part_file *source)
+{
+    vmt_config_file *config = NULL;
+
+    VMT_TRY(vmt_tensor_file_open(ctx, &model->files[part], source->path));
+    vmt_tensor_file_hash(model->files[part], model->hashes[part]);
+    if (source->config)
+        VMT_TRY(vmt_config_file_open(ctx, &config, source->config));
+    enum vmt_status status = open_part(ctx, model, part, config);
+    if (status == VMT_OK && config && (part == VMT_PART_DIT || !model->files[VMT_PART_DIT]))
+        status = vmt_model_defaults_read(ctx, &model->defaults, config);
+    vmt_config_file_close(config);
+    return vmt_prefix(ctx, status, "%s", source->path);
+}
+
+/* The parts must fit one another. */
+static enum vmt_status check_parts(vmt_ctx *ctx, const vmt_model *model)
+{
+    const vmt_dit_config *dit = &model->dit_config;
+
+    if (model->dit && model->vae && model->vae_config.z_dim != dit->in_dim)
+        return vmt_fail(
+            ctx, VMT_E_MODEL,
+            "the VAE has %d latent channels, the DiT takes %d: they do not belong together",
+            (int)model->vae_config.z_dim, (int)dit->in_dim);
+    if (model->dit && model->text && model->text_config.dim != dit->text_dim)
+        return vmt_fail(
+            ctx, VMT_E_MODEL,
+            "the text encoder gives rows of %d, the DiT takes %d: they do not belong together",
+            (int)model->text_config.dim, (int)dit->text_dim);
+    if (model->dit && dit->in_dim != dit->out_dim)
+        return vmt_fail(
+            ctx, VMT_E_UNSUPPORTED,
+            "the DiT takes %d channels and gives %d: an image-to-video model, which this "
+            "version cannot run",
+            (int)dit->in_dim, (int)dit->out_dim);
+    return VMT_OK;
+}
+
+static enum vmt_status open_all(vmt_ctx *ctx, vmt_model *model, vmt_model_files *files)
+{
+    for (int part = 0; part < VMT_PART_TOKENIZER; part++)
+        if (files->parts[part].path)
+            VMT_TRY(open_file(ctx, model, (enum vmt_part)part, &files->parts[part]));
+    model->tokenizer = files->parts[VMT_PART_TOKENIZER].path;
+    files->parts[VMT_PART_TOKENIZER].path = NULL;
+    return check_parts(ctx, model);
+}
+
+enum vmt_status vmt_model_open(vmt_ctx *ctx, vmt_model **result, const vmt_model_paths *paths)
+{
+    vmt_model_files files = {0};
+    vmt_model *model = NULL;
+
+    *result = NULL;
+    VMT_TRY(vmt_model_paths_resolve(ctx, &files, paths));
+    enum vmt_status status = vmt_alloc(ctx, (void **)&model, 1, sizeof *model);
+    if (status == VMT_OK)
+        status = open_all(ctx, model, &files);
+    vmt_model_files_free(&files);
+    if (status != VMT_OK) {
+        vmt_model_close(ctx, model);
+        return status;
+    }
+    *result = model;
+    return VMT_OK;
+}
+
+void vmt_model_close(vmt_ctx *ctx, vmt_model *model)
+{
+    if (!model)
+        return;
+    vmt_dit_close(ctx, model->dit);
+    vmt_vae_close(ctx, model->vae);
+    vmt_umt5_close(ctx, model->text);
+    for (int part = 0; part < VMT_PART_COUNT; part++)
+        vmt_tensor_file_close(model->files[part]);
+    vmt_free(model->tokenizer);
+    vmt_free(model);
+}
+
+enum vmt_status vmt_model_require(vmt_ctx *ctx, const vmt_model *model, enum vmt_part part)
+{
+    if (model->files[part])
+        return VMT_OK;
+    return vmt_fail(ctx, VMT_E_MODEL, "the model has no %s: name its file with --%s",
+                    vmt_part_name(part), vmt_part_name(part));
+}

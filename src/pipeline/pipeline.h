@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of src/pipeline share: the opened model, the geometry of a run, what a reference
+ * contributes, and progress.  The phases of a run, in order, are in transfer.c.
+ */
+#ifndef VMT_PIPELINE_H
+#define VMT_PIPELINE_H
+
+#include "dit/dit.h"
+#include "model/model_config.h"
+#include "model/model_paths.h"
+#include "motion/guidance.h"
+#include "sampler/sampler.h"
+#include "text/umt5.h"
+#include "vae/vae.h"
+
+/* ---- model */
+
+struct vmt_model {
+    vmt_tensor_file *files[VMT_PART_COUNT]; /* NULL: absent; the tokenizer is no tensor file */
+    char hashes[VMT_PART_COUNT][65];        /* vmt_tensor_file_hash of each */
+    char *tokenizer;                        /* path of spiece.model, or NULL */
+    vmt_dit_config dit_config;
+    vmt_vae_config vae_config;
+    vmt_text_config text_config;
+    vmt_dit *dit;
+    vmt_vae *vae;
+    vmt_umt5 *text;
+    vmt_model_defaults defaults;
+};
+
+/* VMT_E_MODEL with advice unless the model has the part. */
+enum vmt_status vmt_model_require(vmt_ctx *ctx, const vmt_model *model, enum vmt_part part);
+
+/* Bytes of memory this machine has free for a new program now. */
+size_t vmt_free_memory(void);
+
+/* ---- geometry */
+
+/* Sizes of a run.  Pixels: as asked, and padded to what the model needs. */
+typedef struct vmt_geometry {
+    int64_t width, height, frames;
+    double fps;
+    int64_t model_width, model_height, model_frames; /* multiples of 8·patch; 4k + 1 */
+    int64_t channels, latent_f, latent_h, latent_w;  /* of the latent */
+    int64_t grid_f, grid_h, grid_w;                  /* tokens */
+} vmt_geometry;
+
+/* From settings, else from the reference (frames 0: none), else from the model. */
+enum vmt_status vmt_geometry_make(vmt_ctx *ctx, vmt_geometry *g, const vmt_model *model,
+                                  const vmt_settings *settings, const vmt_clip *reference);
+
+/* Elements of the latent. */
+int64_t vmt_geometry_latent(const vmt_geometry *g);
+
+/* The clip at model size: last frame repeated, right and bottom edges replicated. */
+enum vmt_status vmt_geometry_pad(vmt_ctx *ctx, const vmt_geometry *g, const vmt_clip *clip,
+                                 vmt_clip *padded);
+/* The inverse: the first frames, rows and columns, as asked. */
+enum vmt_status vmt_geometry_crop(vmt_ctx *ctx, const vmt_geometry *g, const vmt_clip *padded,
+                                  vmt_clip *clip);
+
+/* ---- progress */
+
+/* Where a run stands; calls the user's function and turns its answer into a status. */
+typedef struct vmt_reporter {
+    vmt_progress_fn *fn;
+    void *user;
+    double started;     /* seconds, monotonic */
+    double phase_start; /* when the phase began */
+    vmt_progress now;
+    double done, total; /* work units of the phase, for the estimate */
+} vmt_reporter;
+
+void vmt_reporter_start(vmt_reporter *r, const vmt_transfer_io *io);
+/* Begins a phase of `total` work units and `steps` steps. */
+enum vmt_status vmt_reporter_phase(vmt_ctx *ctx, vmt_reporter *r, enum vmt_phase phase,
+                                   int64_t steps, double total);
+/* Adds work and tells the user; VMT_E_CANCELLED when the user says stop. */
+enum vmt_status vmt_reporter_tell(vmt_ctx *ctx, vmt_reporter *r, double work);
+/* Tells which memory is in use now. */
+void vmt_reporter_memory(vmt_reporter *r, size_t bytes);
+/* As vmt_vae_options.progress; user is the reporter. */
+enum vmt_status vmt_reporter_vae(vmt_ctx *ctx, void *user, int64_t done, int64_t total);
+
+#endif

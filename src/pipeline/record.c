@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+#include "pipeline/record.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kind_names[] = {"fastvmt-latent", "fastvmt-motion", "fastvmt-state"};
+
+/* ---- writing */
+
+static enum vmt_status add_text(vmt_ctx *ctx, vmt_record *record, const char *text)
+{
+    const size_t bytes = strlen(text) + 1;
+    char *copy;
+
+    VMT_TRY(vmt_alloc(ctx, (void **)&copy, bytes, 1));
+    memcpy(copy, text, bytes);
+    record->meta[record->meta_count++] = copy;
+    return VMT_OK;
+}
+
+static enum vmt_status add_pair(vmt_ctx *ctx, vmt_record *record, const char *key,
+                                const char *value)
+{
+    if (record->meta_count + 2 > 2 * VMT_RECORD_MAX_META)
+        return vmt_fail(ctx, VMT_E_INTERNAL, "a record of more than %d metadata",
+                        VMT_RECORD_MAX_META);
+    VMT_TRY(add_text(ctx, record, key));
+    return add_text(ctx, record, value);
+}
+
+enum vmt_status vmt_record_meta(vmt_ctx *ctx, vmt_record *record, const char *key,
+                                const char *format, ...)
+{
+    char value[256];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(value, sizeof value, format, args);
+    va_end(args);
+    return add_pair(ctx, record, key, value);
+}
+
+enum vmt_status vmt_record_tensor(vmt_ctx *ctx, vmt_record *record, const char *name,
+                                  const vmt_tensor *host)
+{
+    if (record->tensor_count == VMT_RECORD_MAX_TENSORS)
+        return vmt_fail(ctx, VMT_E_INTERNAL, "a record of more than %d tensors",
+                        VMT_RECORD_MAX_TENSORS);
+    record->tensors[record->tensor_count++] = (vmt_named_tensor){.name = name, .tensor = *host};
+    return VMT_OK;
+}
+
+static enum vmt_status add_settings(vmt_ctx *ctx, vmt_record *record, const vmt_settings *settings)
+{
+    const vmt_option *option;
+
+    for (size_t i = 0; (option = vmt_option_at(i)); i++) {
+        char key[64], value[128];
+        snprintf(key, sizeof key, "option.%s", option->name);
+        if (!strcmp(option->name, "prompt") || !strcmp(option->name, "negative")) {
+            const char *text = option->name[0] == 'p' ? settings->prompt : settings->negative;
+            VMT_TRY(add_pair(ctx, record, key, text ? text : ""));
+            continue;
+        }
+        VMT_TRY(vmt_settings_get(ctx, settings, option->name, value, sizeof value));
+        VMT_TRY(add_pair(ctx, record, key, value));
+    }
+    return VMT_OK;
+}
+
+enum vmt_status vmt_record_begin(vmt_ctx *ctx, vmt_record *record, enum vmt_record_kind kind,
+                                 const vmt_model *model, const vmt_settings *settings,
+                                 const vmt_geometry *g)
+{
+    *record = (vmt_record){.kind = kind};
+    VMT_TRY(vmt_record_meta(ctx, record, "format", "%s", kind_names[kind]));
+    VMT_TRY(vmt_record_meta(ctx, record, "format_version", "%d", VMT_RECORD_VERSION));
+    VMT_TRY(vmt_record_meta(ctx, record, "program", "fastvmt %s", vmt_version()));
+    VMT_TRY(vmt_record_meta(ctx, record, "preset", "%s", settings->preset));
+    VMT_TRY(vmt_record_meta(ctx, record, "backend", "%s %s", vmt_backend_name(ctx),
+                            vmt_dtype_name(ctx->act)));
+    VMT_TRY(vmt_record_meta(ctx, record, "width", "%" PRId64, g->width));
+    VMT_TRY(vmt_record_meta(ctx, record, "height", "%" PRId64, g->height));
+    VMT_TRY(vmt_record_meta(ctx, record, "frames", "%" PRId64, g->frames));
+    VMT_TRY(vmt_record_meta(ctx, record, "fps", "%.17g", g->fps));
+    for (int part = 0; part < VMT_PART_COUNT; part++)
+        if (model->files[part]) {
+            char key[32];
+            snprintf(key, sizeof key, "hash.%s", vmt_part_name((enum vmt_part)part));
+            VMT_TRY(add_pair(ctx, record, key, model->hashes[part]));
+        }
+    return add_settings(ctx, record, settings);
+}
+
+enum vmt_status vmt_record_write(vmt_ctx *ctx, const vmt_record *record, const char *path)
+{
+    return vmt_safetensors_write(ctx, path, record->tensors, record->tensor_count,
+                                 (const char *const *)record->meta);
+}
+
+void vmt_record_free(vmt_record *record)
+{
+    for (int64_t i = 0; i < record->meta_count; i++)
+        vmt_free(record->meta[i]);
+    *record = (vmt_record){0};
+}
+
+/* ---- reading */
+
+enum vmt_status vmt_record_open(vmt_ctx *ctx, vmt_tensor_file **file, enum vmt_record_kind kind,
+                                const char *path)
+{
+    int64_t version;
+
+    VMT_TRY(vmt_tensor_file_open(ctx, file, path));
+    const char *format = vmt_tensor_file_meta(*file, "format");
+    enum vmt_status status = VMT_OK;
+    if (!format || strcmp(format, kind_names[kind]))
+        status = vmt_fail(ctx, VMT_E_FORMAT, "%s: is %s, expected a %s file", path,
+                          format ? format : "no file of fastvmt's", kind_names[kind]);
+    if (status == VMT_OK)
+        status = vmt_tensor_file_meta_int(ctx, *file, "format_version", NULL, &version);
+    if (status == VMT_OK && (version < 1 || version > VMT_RECORD_VERSION))
+        status = vmt_fail(ctx, VMT_E_FORMAT,
+                          "%s: format version %" PRId64 ", this program knows up to %d", path,
+                          version, VMT_RECORD_VERSION);
+    if (status != VMT_OK) {
+        vmt_tensor_file_close(*file);
+        *file = NULL;
+    }
+    return status;
+}
+
+enum vmt_status vmt_record_geometry(vmt_ctx *ctx, const vmt_tensor_file *file,
+                                    const vmt_model *model, vmt_geometry *g)
+{
+    vmt_settings sizes = {0};
+
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "width", NULL, &sizes.width));
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "height", NULL, &sizes.height));
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "frames", NULL, &sizes.frames));
+    VMT_TRY(vmt_tensor_file_meta_real(ctx, file, "fps", NULL, &sizes.fps));
+    if (sizes.width < 1 || sizes.height < 1 || sizes.frames < 1)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: a size below 1", vmt_tensor_file_path(file));
+    return vmt_prefix(ctx, vmt_geometry_make(ctx, g, model, &sizes, NULL), "%s",
+                      vmt_tensor_file_path(file));
+}
+
+static enum vmt_status match_one(vmt_ctx *ctx, const vmt_tensor_file *file,
+                                 const vmt_settings *settings, const char *name)
+{
+    const char *text[2] = {settings->prompt, settings->negative};
+    char key[64], value[128];
+    const char *now = value;
+
+    snprintf(key, sizeof key, "option.%s", name);
+    const char *then = vmt_tensor_file_meta(file, key);
+    if (!strcmp(name, "prompt") || !strcmp(name, "negative"))
+        now = text[name[0] == 'n'] ? text[name[0] == 'n'] : "";
+    else
+        VMT_TRY(vmt_settings_get(ctx, settings, name, value, sizeof value));
+    if (!then)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: no metadata \"%s\"", vmt_tensor_file_path(file),
+                        key);
+    if (strcmp(then, now))
+        return vmt_fail(ctx, VMT_E_MISMATCH, "%s: was made with --%s %s, this run has %s",
+                        vmt_tensor_file_path(file), name, then, now);
+    return VMT_OK;
+}
+
+enum vmt_status vmt_record_match_settings(vmt_ctx *ctx, const vmt_tensor_file *file,
+                                          const vmt_settings *settings, const char *const *names)
+{
+    const vmt_option *option;
+
+    for (size_t i = 0; names && names[i]; i++)
+        VMT_TRY(match_one(ctx, file, settings, names[i]));
+    for (size_t i = 0; !names && (option = vmt_option_at(i)); i++)
+        VMT_TRY(match_one(ctx, file, settings, option->name));
+    return VMT_OK;
+}
+
+enum vmt_status vmt_record_match_model(vmt_ctx *ctx, const vmt_tensor_file *file,
+                                       const vmt_model *model, enum vmt_part part)
+{
+    char key[32];
+
+    snprintf(key, sizeof key, "hash.%s", vmt_part_name((enum vmt_part)part));
+    const char *then = vmt_tensor_file_meta(file, key);
+    if (!then || !model->files[part] || strcmp(then, model->hashes[part]))
+        return vmt_fail(ctx, VMT_E_MISMATCH, "%s: was made with another %s (hash %.12s, now %.12s)",
+                        vmt_tensor_file_path(file), vmt_part_name((enum vmt_part)part),
+                        then ? then : "none", model->files[part] ? model->hashes[part] : "none");
+    return VMT_OK;
+}
+
+enum vmt_status vmt_record_read(vmt_ctx *ctx, const vmt_tensor_file *file, const char *name,
+                                int rank, const int64_t *shape, float **data)
+{
+    const vmt_tensor *t = vmt_tensor_file_find(file, name);
+    const vmt_tensor want = vmt_tensor_over(NULL, VMT_F32, rank, shape);
+    char have_text[128], want_text[128];
+
+    *data = NULL;
+    if (!t)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: no tensor \"%s\"", vmt_tensor_file_path(file),
+                        name);
+    if (t->dtype != VMT_F32 || !vmt_same_shape(t, &want))
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: \"%s\" is %s %s, expected F32 %s",
+                        vmt_tensor_file_path(file), name, vmt_dtype_name(t->dtype),
+                        vmt_shape_text(t, have_text), vmt_shape_text(&want, want_text));
+    const int64_t count = vmt_numel(t);
+    const float *values = t->data;
+    for (int64_t i = 0; i < count; i++)
+        if (!isfinite(values[i]))
+            return vmt_fail(ctx, VMT_E_NUMERIC, "%s: \"%s\" holds a value that is no number",
+                            vmt_tensor_file_path(file), name);
+    VMT_TRY(vmt_alloc(ctx, (void **)data, (size_t)count, sizeof **data));
+    memcpy(*data, values, (size_t)count * sizeof **data);
+    return VMT_OK;
+}
+
+/* ---- motion */
+
+void vmt_motion_free(vmt_motion *motion)
+{
+    vmt_free(motion->clean);
+    vmt_free(motion->flows);
+    *motion = (vmt_motion){0};
+}
+
+enum vmt_status vmt_motion_record(vmt_ctx *ctx, vmt_record *record, const vmt_motion *motion)
+{
+    const vmt_geometry *g = &motion->geometry;
+    const vmt_tensor clean = vmt_tensor_over(
+        motion->clean, VMT_F32, VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w));
+    const vmt_tensor flows = vmt_tensor_over(
+        motion->flows, VMT_F32, VMT_SHAPE(motion->flow_count, motion->pairs, motion->tokens, 2));
+
+    VMT_TRY(vmt_record_meta(ctx, record, "method", "fastvmt"));
+    VMT_TRY(vmt_record_meta(ctx, record, "feature", "amf"));
+    VMT_TRY(vmt_record_meta(ctx, record, "attention", "full"));
+    VMT_TRY(vmt_record_meta(ctx, record, "ref_seed", "%" PRIu64, motion->ref_seed));
+    VMT_TRY(vmt_record_meta(ctx, record, "grid", "%" PRId64 "x%" PRId64 "x%" PRId64, g->grid_f,
+                            g->grid_h, g->grid_w));
+    VMT_TRY(vmt_record_meta(ctx, record, "guided", "%" PRId64, motion->guided));
+    VMT_TRY(vmt_record_meta(ctx, record, "flow_count", "%" PRId64, motion->flow_count));
+    VMT_TRY(vmt_record_meta(ctx, record, "pairs", "%" PRId64, motion->pairs));
+    VMT_TRY(vmt_record_tensor(ctx, record, "clean", &clean));
+    return motion->flow_count ? vmt_record_tensor(ctx, record, "flows", &flows) : VMT_OK;
+}
+
+static enum vmt_status expect_text(vmt_ctx *ctx, const vmt_tensor_file *file, const char *key,
+                                   const char *want)
+{
+    const char *have = vmt_tensor_file_meta(file, key);
+
+    if (!have || strcmp(have, want))
+        return vmt_fail(ctx, VMT_E_MISMATCH, "%s: %s is \"%s\", this run needs \"%s\"",
+                        vmt_tensor_file_path(file), key, have ? have : "", want);
+    return VMT_OK;
+}
+
+enum vmt_status vmt_motion_read(vmt_ctx *ctx, const vmt_tensor_file *file, const vmt_model *model,
+                                vmt_motion *motion)
+{
+    vmt_geometry *g = &motion->geometry;
+    const char *seed = vmt_tensor_file_meta(file, "ref_seed");
+
+    *motion = (vmt_motion){0};
+    VMT_TRY(expect_text(ctx, file, "method", "fastvmt"));
+    VMT_TRY(expect_text(ctx, file, "feature", "amf"));
+    VMT_TRY(expect_text(ctx, file, "attention", "full"));
+    VMT_TRY(vmt_record_geometry(ctx, file, model, g));
+    motion->ref_seed = seed ? strtoull(seed, NULL, 10) : 0;
+    motion->tokens = g->grid_h * g->grid_w;
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "guided", NULL, &motion->guided));
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "flow_count", NULL, &motion->flow_count));
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "pairs", NULL, &motion->pairs));
+    if (motion->guided < 0 || motion->flow_count < 0 || motion->flow_count > motion->guided ||
+        motion->guided > 100000 || motion->pairs < 0 || motion->pairs > g->grid_f * g->grid_f)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: impossible counts of guided steps, flows or pairs",
+                        vmt_tensor_file_path(file));
+    VMT_TRY(vmt_record_read(ctx, file, "clean",
+                            VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w),
+                            &motion->clean));
+    if (!motion->flow_count)
+        return VMT_OK;
+    return vmt_record_read(ctx, file, "flows",
+                           VMT_SHAPE(motion->flow_count, motion->pairs, motion->tokens, 2),
+                           &motion->flows);
+}

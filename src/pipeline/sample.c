@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+#include "pipeline/sample.h"
+
+#include "base/rng.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+uint64_t vmt_ref_seed(const vmt_settings *settings)
+{
+    return settings->ref_seed_set ? settings->ref_seed : settings->seed;
+}
+
+/* ---- memory and opening */
+
+static vmt_tensor host_latent(const vmt_geometry *g, float *data)
+{
+    return vmt_tensor_over(data, VMT_F32,
+                           VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w));
+}
+
+/* Given noise, or that of a seed, to the backend. */
+static enum vmt_status upload_noise(vmt_ctx *ctx, const vmt_sample *s, vmt_tensor *y,
+                                    const float *given, uint64_t seed)
+{
+    const vmt_geometry *g = &s->spec.geometry;
+    const int64_t count = vmt_geometry_latent(g);
+    float *noise;
+    vmt_rng rng;
+
+    VMT_TRY(vmt_alloc(ctx, (void **)&noise, (size_t)count, sizeof *noise));
+    if (given) {
+        memcpy(noise, given, (size_t)count * sizeof *noise);
+    } else {
+        vmt_rng_seed(&rng, seed);
+        vmt_rng_normal(&rng, noise, count);
+    }
+    const vmt_tensor host = host_latent(g, noise);
+    const enum vmt_status status = vmt_upload(ctx, y, &host);
+    vmt_free(noise);
+    return status;
+}
+
+static enum vmt_status layout(vmt_ctx *ctx, vmt_sample *s, vmt_arena *a)
+{
+    const vmt_geometry *g = &s->spec.geometry;
+    const vmt_dit_config *c = &s->spec.model->dit_config;
+    const int64_t shape[4] = {g->channels, g->latent_f, g->latent_h, g->latent_w};
+    const int64_t grid[3] = {g->grid_f, g->grid_h, g->grid_w};
+
+    VMT_TRY(vmt_guidance_state_layout(ctx, a, &s->state, 4, shape));
+    VMT_TRY(vmt_sampler_layout(ctx, a, &s->sampler, 4, shape));
+    VMT_TRY(vmt_take(ctx, a, &s->velocity, ctx->real, 4, shape));
+    VMT_TRY(vmt_take(ctx, a, &s->negative_velocity, ctx->real, 4, shape));
+    VMT_TRY(vmt_take(ctx, a, &s->clean, ctx->real, 4, shape));
+    VMT_TRY(vmt_take(ctx, a, &s->noise, ctx->real, 4, shape));
+    if (!s->guided)
+        return VMT_OK;
+    VMT_TRY(vmt_guidance_layout(ctx, a, &s->guidance, &s->spec.settings->motion, grid, c->heads,
+                                c->dim / c->heads, 4, shape));
+    return vmt_take(ctx, a, &s->flow, ctx->real,
+                    VMT_SHAPE(s->guidance.plan.pairs, s->guidance.plan.tokens, 2));
+}
+
+/* Schedule, number of guided steps, timesteps of the DiT's plan. */
+static enum vmt_status make_schedule(vmt_ctx *ctx, vmt_sample *s)
+{
+    const vmt_settings *settings = s->spec.settings;
+    const enum vmt_sampler kind =
+        s->spec.transfer ? VMT_SAMPLER_EULER : (enum vmt_sampler)settings->sampler;
+    const double strength = s->spec.transfer ? (double)settings->strength : 1.0;
+
+    VMT_TRY(vmt_sampler_open(ctx, &s->sampler, kind, settings->steps, (double)settings->shift,
+                             strength));
+    VMT_TRY(
+        vmt_alloc(ctx, (void **)&s->timesteps, (size_t)settings->steps + 1, sizeof *s->timesteps));
+    memcpy(s->timesteps, s->sampler.timesteps, (size_t)settings->steps * sizeof *s->timesteps);
+    if (!s->spec.transfer)
+        return VMT_OK;
+    const float until = vmt_guidance_until(&settings->motion, s->sampler.sigmas, settings->steps);
+    while (s->guided < settings->steps && s->sampler.sigmas[s->guided] >= until)
+        s->guided++;
+    if (s->guided && settings->motion.block >= s->spec.model->dit_config.layers)
+        return vmt_fail(ctx, VMT_E_ARG, "--block %d: the model has blocks 0 to %" PRId64,
+                        settings->motion.block, s->spec.model->dit_config.layers - 1);
+    return VMT_OK;
+}
+
+static vmt_dit_plan dit_plan(const vmt_sample *s, int32_t recompute)
+{
+    const vmt_geometry *g = &s->spec.geometry;
+    const bool backward = s->guided && s->spec.samples;
+
+    return (vmt_dit_plan){
+        .grid_f = g->grid_f,
+        .grid_h = g->grid_h,
+        .grid_w = g->grid_w,
+        .timesteps = s->timesteps,
+        .timestep_count = s->spec.settings->steps + 1, /* the last is 0, of the clean reference */
+        .keep_blocks = backward ? s->spec.settings->motion.block : -1,
+        .recompute = recompute,
+    };
+}
+
+/* Bytes at one level of recomputation. */
+static enum vmt_status count_bytes(vmt_ctx *ctx, vmt_sample *s, int32_t recompute, size_t *bytes)
+{
+    const vmt_dit_plan plan = dit_plan(s, recompute);
+    vmt_arena measure = vmt_arena_measure();
+    size_t dit, text;
+
+    VMT_TRY(layout(ctx, s, &measure));
+    VMT_TRY(vmt_dit_run_bytes(ctx, s->spec.model->dit, &plan, &dit));
+    VMT_TRY(vmt_dit_text_bytes(ctx, s->spec.model->dit, &text));
+    *bytes = measure.peak + dit + VMT_TEXT_COUNT * text;
+    return VMT_OK;
+}
+
+static enum vmt_status choose_recompute(vmt_ctx *ctx, vmt_sample *s, size_t budget, size_t *bytes)
+{
+    s->recompute = s->spec.settings->recompute;
+    if (s->recompute >= 0)
+        return count_bytes(ctx, s, s->recompute, bytes);
+    for (s->recompute = 0;; s->recompute++) {
+        VMT_TRY(count_bytes(ctx, s, s->recompute, bytes));
+        if (*bytes <= budget || s->recompute == 2)
+            return VMT_OK;
+    }
+}
+
+enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t budget,
+                                 size_t *bytes, int32_t *recompute, int64_t *guided)
+{
+    vmt_sample s = {.spec = *spec};
+    enum vmt_status status = make_schedule(ctx, &s);
+
+    if (status == VMT_OK)
+        status = choose_recompute(ctx, &s, budget, bytes);
+    *recompute = s.recompute;
+    *guided = s.guided;
+    vmt_free(s.timesteps);
+    vmt_sampler_close(&s.sampler);
+    return status;
+}
+
+static enum vmt_status open_texts(vmt_ctx *ctx, vmt_sample *s)
+{
+    for (int i = 0; i < VMT_TEXT_COUNT; i++)
+        if (s->spec.texts[i].rows)
+            VMT_TRY(vmt_dit_text_open(ctx, &s->texts[i], s->spec.model->dit, s->spec.texts[i].rows,
+                                      s->spec.texts[i].count));
+    return VMT_OK;
+}
+
+enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_spec *spec,
+                                vmt_reporter *reporter)
+{
+    vmt_arena measure = vmt_arena_measure();
+    size_t bytes;
+
+    *s = (vmt_sample){.spec = *spec, .reporter = reporter};
+    VMT_TRY(make_schedule(ctx, s));
+    VMT_TRY(choose_recompute(ctx, s, vmt_free_memory(), &bytes));
+    VMT_TRY(vmt_dit_prepare(ctx, spec->model->dit));
+    VMT_TRY(open_texts(ctx, s));
+    const vmt_dit_plan plan = dit_plan(s, s->recompute);
+    VMT_TRY(vmt_dit_run_open(ctx, &s->dit, spec->model->dit, &plan));
+    VMT_TRY(layout(ctx, s, &measure));
+    VMT_TRY(vmt_arena_open(ctx, &s->arena, measure.peak));
+    vmt_reporter_memory(reporter, bytes);
+    return layout(ctx, s, &s->arena);
+}
+
+void vmt_sample_close(vmt_ctx *ctx, vmt_sample *s)
+{
+    vmt_arena_close(ctx, &s->arena);
+    vmt_dit_run_close(ctx, s->dit);
+    for (int i = 0; i < VMT_TEXT_COUNT; i++)
+        vmt_dit_text_close(ctx, s->texts[i]);
+    vmt_free(s->timesteps);
+    vmt_sampler_close(&s->sampler);
+    *s = (vmt_sample){0};
+}
+
+/* ---- the DiT as the guidance sees it */
+
+typedef struct tap_self {
+    vmt_ctx *ctx;
+    vmt_sample *sample;
+} tap_self;
+
+static enum vmt_status tap_forward(void *self, const vmt_tensor **q, const vmt_tensor **k,
+                                   const vmt_tensor *latent, float timestep, enum vmt_tap_text text,
+                                   bool keep)
+{
+    const tap_self *t = self;
+    vmt_sample *s = t->sample;
+    const vmt_dit_text *rows = s->texts[text == VMT_TAP_EMPTY ? VMT_TEXT_EMPTY : VMT_TEXT_PROMPT];
+
+    return vmt_dit_tap_qk(t->ctx, s->dit, q, k, latent, timestep, rows,
+                          s->spec.settings->motion.block, keep);
+}
+
+static enum vmt_status tap_backward(void *self, vmt_tensor *dlatent, const vmt_tensor *dq,
+                                    const vmt_tensor *dk)
+{
+    const tap_self *t = self;
+    return vmt_dit_tap_qk_bwd(t->ctx, t->sample->dit, dlatent, dq, dk);
+}
+
+/* Work units: a whole forward is 1; a backward twice the forward it goes back. */
+static double tap_work(const vmt_sample *s)
+{
+    return (double)s->spec.settings->motion.block / (double)s->spec.model->dit_config.layers;
+}
+
+static int64_t gradients_per_step(const vmt_motion_settings *m)
+{
+    return (m->inner_steps + m->grad_reuse_interval - 1) / m->grad_reuse_interval;
+}
+
+/* ---- reference */
+
+static enum vmt_status upload_motion(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
+{
+    const vmt_tensor clean = host_latent(&s->spec.geometry, motion->clean);
+
+    VMT_TRY(vmt_upload(ctx, &s->clean, &clean));
+    return upload_noise(ctx, s, &s->noise, s->spec.ref_noise, motion->ref_seed);
+}
+
+enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *motion)
+{
+    const vmt_flow_plan *plan = &s->guidance.plan;
+    const bool once = s->spec.settings->motion.ref_time == VMT_REF_CLEAN;
+    tap_self self = {.ctx = ctx, .sample = s};
+    const vmt_tap_model tap = {.self = &self, .forward = tap_forward, .backward = tap_backward};
+
+    motion->guided = s->guided;
+    motion->flow_count = s->guided && once ? 1 : s->guided;
+    motion->pairs = s->guided ? plan->pairs : 0;
+    motion->tokens = s->guided ? plan->tokens : 0;
+    VMT_TRY(vmt_reporter_phase(ctx, s->reporter, VMT_PHASE_EXTRACT, motion->flow_count,
+                               (double)motion->flow_count));
+    if (!s->guided)
+        return VMT_OK;
+    const int64_t elements = motion->pairs * motion->tokens * 2;
+    VMT_TRY(vmt_alloc(ctx, (void **)&motion->flows, (size_t)(motion->flow_count * elements),
+                      sizeof *motion->flows));
+    VMT_TRY(upload_motion(ctx, s, motion));
+    for (int64_t i = 0; i < motion->flow_count; i++) {
+        vmt_tensor host = vmt_tensor_over(motion->flows + i * elements, VMT_F32,
+                                          VMT_SHAPE(motion->pairs, motion->tokens, 2));
+        VMT_TRY(vmt_prefix(ctx,
+                           vmt_motion_reference_flow(ctx, &s->guidance, &tap, &s->flow, &s->clean,
+                                                     &s->noise, s->sampler.sigmas[i],
+                                                     s->sampler.timesteps[i]),
+                           "reference, step %" PRId64, i));
+        VMT_TRY(vmt_download(ctx, &host, &s->flow));
+        s->reporter->now.step = i + 1;
+        VMT_TRY(vmt_reporter_tell(ctx, s->reporter, 1));
+    }
+    return VMT_OK;
+}
+
+/* ---- start and resume */
+
+enum vmt_status vmt_sample_start(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
+{
+    const bool from_reference = motion && s->spec.settings->init == VMT_INIT_REFERENCE;
+
+    VMT_TRY(upload_noise(ctx, s, &s->state.latent, s->spec.noise, s->spec.settings->seed));
+    vmt_guidance_rewind(&s->state);
+    if (!from_reference)
+        return VMT_OK;
+    const vmt_tensor clean = host_latent(&s->spec.geometry, motion->clean);
+    VMT_TRY(vmt_upload(ctx, &s->clean, &clean));
+    return vmt_noise_latent(ctx, &s->state.latent, &s->clean, &s->state.latent,
+                            s->sampler.sigmas[0]);
+}
+
+enum { STATE_TENSORS = VMT_GUIDANCE_TENSORS + VMT_SAMPLER_MAX_LATENTS };
+
+/* The device tensors that make up the state now. */
+static int64_t state_tensors(const vmt_sample *s, vmt_named_tensor *tensors)
+{
+    const int64_t count = vmt_guidance_state_tensors(&s->state, tensors);
+    return count + vmt_sampler_latents(&s->sampler, tensors + count);
+}
+
+enum vmt_status vmt_sample_resume(vmt_ctx *ctx, vmt_sample *s, const vmt_tensor_file *file)
+{
+    const vmt_motion_settings *m = &s->spec.settings->motion;
+    const vmt_geometry *g = &s->spec.geometry;
+    vmt_named_tensor tensors[STATE_TENSORS];
+    int64_t step, inner_step;
+
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "step", NULL, &step));
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "inner_step", NULL, &inner_step));
+    if (step < 0 || step > s->sampler.steps || inner_step < 0 ||
+        inner_step > (step < s->guided ? m->inner_steps : 0))
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: impossible step %" PRId64 ", inner step %" PRId64,
+                        vmt_tensor_file_path(file), step, inner_step);
+    s->sampler.step = step;
+    vmt_guidance_rewind(&s->state);
+    s->state.inner_step = inner_step;
+    const int64_t count = state_tensors(s, tensors);
+    for (int64_t i = 0; i < count; i++) {
+        float *data;
+        VMT_TRY(vmt_record_read(ctx, file, tensors[i].name,
+                                VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w),
+                                &data));
+        const vmt_tensor host = host_latent(g, data);
+        const enum vmt_status status = vmt_upload(ctx, &tensors[i].tensor, &host);
+        vmt_free(data);
+        VMT_TRY(status);
+    }
+    return VMT_OK;
+}
+
+static enum vmt_status fill_state_record(vmt_ctx *ctx, const vmt_sample *s, vmt_record *record,
+                                         float *buffer)
+{
+    const vmt_geometry *g = &s->spec.geometry;
+    vmt_named_tensor tensors[STATE_TENSORS];
+    const int64_t count = state_tensors(s, tensors);
+
+    VMT_TRY(vmt_record_begin(ctx, record, VMT_RECORD_STATE, s->spec.model, s->spec.settings, g));
+    VMT_TRY(vmt_record_meta(ctx, record, "job", "%s", s->spec.transfer ? "transfer" : "generate"));
+    VMT_TRY(vmt_record_meta(ctx, record, "step", "%" PRId64, s->sampler.step));
+    VMT_TRY(vmt_record_meta(ctx, record, "inner_step", "%" PRId64, s->state.inner_step));
+    for (int64_t i = 0; i < count; i++) {
+        vmt_tensor host = host_latent(g, buffer + i * vmt_geometry_latent(g));
+        VMT_TRY(vmt_download(ctx, &host, &tensors[i].tensor));
+        VMT_TRY(vmt_record_tensor(ctx, record, tensors[i].name, &host));
+    }
+    return s->motion ? vmt_motion_record(ctx, record, s->motion) : VMT_OK;
+}
+
+static enum vmt_status save_state(vmt_ctx *ctx, const vmt_sample *s)
+{
+    vmt_record record = {0};
+    float *buffer;
+
+    VMT_TRY(vmt_alloc(ctx, (void **)&buffer,
+                      STATE_TENSORS * (size_t)vmt_geometry_latent(&s->spec.geometry),
+                      sizeof *buffer));
+    enum vmt_status status = fill_state_record(ctx, s, &record, buffer);
+    if (status == VMT_OK)
+        status = vmt_record_write(ctx, &record, s->checkpoint_path);
+    vmt_record_free(&record);
+    vmt_free(buffer);
+    return vmt_prefix(ctx, status, "checkpoint");
+}
+
+/* ---- the loop */
+
+typedef struct loop_progress {
+    vmt_ctx *ctx;
+    vmt_sample *sample;
+    enum vmt_status status; /* of the report or the trace that said stop */
+} loop_progress;
+
+static int inner_progress(void *user, const vmt_guidance_state *state)
+{
+    loop_progress *p = user;
+    vmt_sample *s = p->sample;
+    const vmt_motion_settings *m = &s->spec.settings->motion;
+    const bool computed = (state->inner_step - 1) % m->grad_reuse_interval == 0;
+
+    s->reporter->now.inner_step = state->inner_step;
+    s->reporter->now.amf_loss = state->losses.amf;
+    s->reporter->now.track_loss = state->losses.track;
+    s->reporter->now.loss = state->losses.total;
+    p->status = vmt_reporter_tell(p->ctx, s->reporter, computed ? 3 * tap_work(s) : 0);
+    if (p->status == VMT_OK && s->trace)
+        p->status = s->trace(p->ctx, s, s->trace_user, "inner");
+    return p->status != VMT_OK;
+}
+
+static enum vmt_status guide(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
+{
+    const int64_t i = s->sampler.step;
+    const int64_t elements = motion->pairs * motion->tokens * 2;
+    const vmt_tensor host =
+        vmt_tensor_over(motion->flows + (motion->flow_count == 1 ? 0 : i * elements), VMT_F32,
+                        VMT_SHAPE(motion->pairs, motion->tokens, 2));
+    const vmt_motion_reference reference = {.flow = &s->flow, .weight = 1.0};
+    tap_self self = {.ctx = ctx, .sample = s};
+    const vmt_tap_model tap = {.self = &self, .forward = tap_forward, .backward = tap_backward};
+    loop_progress progress = {.ctx = ctx, .sample = s};
+    const vmt_guided_step step = {.step = i,
+                                  .timestep = s->sampler.timesteps[i],
+                                  .references = &reference,
+                                  .reference_count = 1,
+                                  .progress = inner_progress,
+                                  .progress_user = &progress};
+
+    VMT_TRY(vmt_upload(ctx, &s->flow, &host));
+    s->reporter->now.inner_steps = s->spec.settings->motion.inner_steps;
+    const enum vmt_status status = vmt_guidance_step(ctx, &s->guidance, &s->state, &tap, &step);
+    s->reporter->now.inner_step = s->reporter->now.inner_steps = 0;
+    return progress.status != VMT_OK ? progress.status : status;
+}
+
+/* velocity = negative + cfg (prompt - negative). */
+static enum vmt_status predict(vmt_ctx *ctx, vmt_sample *s)
+{
+    const double cfg = (double)s->spec.settings->cfg_scale;
+    const float timestep = s->sampler.timesteps[s->sampler.step];
+    const vmt_tensor *x = &s->state.latent;
+
+    VMT_TRY(
+        vmt_dit_forward(ctx, s->dit, &s->velocity, x, timestep, s->texts[VMT_TEXT_PROMPT], false));
+    VMT_TRY(vmt_reporter_tell(ctx, s->reporter, 1));
+    if (s->spec.settings->cfg_scale == 1.0F)
+        return VMT_OK;
+    VMT_TRY(vmt_dit_forward(ctx, s->dit, &s->negative_velocity, x, timestep,
+                            s->texts[VMT_TEXT_NEGATIVE], false));
+    VMT_TRY(vmt_lincomb(ctx, &s->velocity, &s->velocity, &s->negative_velocity, 1.0, -1.0));
+    VMT_TRY(vmt_lincomb(ctx, &s->velocity, &s->negative_velocity, &s->velocity, 1.0, cfg));
+    return vmt_reporter_tell(ctx, s->reporter, 1);
+}
+
+static enum vmt_status one_step(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
+{
+    if (s->sampler.step < s->guided)
+        VMT_TRY(guide(ctx, s, motion));
+    VMT_TRY(predict(ctx, s));
+    VMT_TRY(vmt_sampler_step(ctx, &s->sampler, &s->state.latent, &s->velocity));
+    vmt_guidance_rewind(&s->state);
+    VMT_TRY(vmt_require_finite(ctx, &s->state.latent, "latent"));
+    if (s->trace)
+        VMT_TRY(s->trace(ctx, s, s->trace_user, "step"));
+    s->reporter->now.step = s->sampler.step;
+    if (s->checkpoint_steps > 0 && s->sampler.step % s->checkpoint_steps == 0)
+        VMT_TRY(save_state(ctx, s));
+    return VMT_OK;
+}
+
+static double loop_work(const vmt_sample *s)
+{
+    const vmt_settings *settings = s->spec.settings;
+    const double passes = settings->cfg_scale == 1.0F ? 1 : 2;
+    const int64_t left = s->sampler.steps - s->sampler.step;
+    const int64_t guided = s->guided > s->sampler.step ? s->guided - s->sampler.step : 0;
+
+    return passes * (double)left +
+           3 * tap_work(s) * (double)(guided * gradients_per_step(&settings->motion));
+}
+
+/* A run that was asked to stop leaves its state, with the message it already has. */
+static enum vmt_status keep_cancelled(vmt_ctx *ctx, vmt_sample *s, enum vmt_status status)
+{
+    char message[VMT_MESSAGE_BYTES];
+
+    if (status != VMT_E_CANCELLED || !s->checkpoint_path)
+        return status;
+    memcpy(message, ctx->message, sizeof message);
+    VMT_TRY(save_state(ctx, s));
+    memcpy(ctx->message, message, sizeof message);
+    return status;
+}
+
+enum vmt_status vmt_sample_loop(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
+{
+    enum vmt_status status =
+        vmt_reporter_phase(ctx, s->reporter, VMT_PHASE_SAMPLE, s->sampler.steps, loop_work(s));
+
+    s->motion = motion;
+    s->reporter->now.step = s->sampler.step;
+    while (status == VMT_OK && s->sampler.step < s->sampler.steps) {
+        const int64_t step = s->sampler.step;
+        status = one_step(ctx, s, motion);
+        if (status != VMT_E_CANCELLED)
+            status = vmt_prefix(ctx, status, "step %" PRId64, step);
+    }
+    return keep_cancelled(ctx, s, status);
+}

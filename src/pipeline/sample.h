@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The denoising loop with motion guidance, on latents: what lies between VAE encode and VAE decode.
+ * A run can be stored after any inner step and goes on from there to the bit.
+ */
+#ifndef VMT_PIPELINE_SAMPLE_H
+#define VMT_PIPELINE_SAMPLE_H
+
+#include "pipeline/record.h"
+
+/* Text rows of one prompt, host memory: [count, text_dim]. */
+typedef struct vmt_text_rows {
+    float *rows;
+    int64_t count;
+} vmt_text_rows;
+
+enum vmt_run_text { VMT_TEXT_PROMPT, VMT_TEXT_NEGATIVE, VMT_TEXT_EMPTY, VMT_TEXT_COUNT };
+
+/* What a run is made from. */
+typedef struct vmt_sample_spec {
+    const vmt_model *model;
+    const vmt_settings *settings;
+    vmt_geometry geometry;
+    vmt_text_rows texts[VMT_TEXT_COUNT]; /* EMPTY: only when flows are extracted */
+    bool transfer;                       /* Euler and guidance; else plain text-to-video */
+    bool extracts;                       /* reference flows will be computed */
+    bool samples;                        /* the loop will run */
+    const float *noise, *ref_noise;      /* host, in place of the seeds' noise; NULL: from the seeds */
+} vmt_sample_spec;
+
+typedef struct vmt_sample {
+    vmt_sample_spec spec;
+    vmt_sampler_state sampler;
+    int64_t guided;    /* steps that are guided */
+    int32_t recompute; /* level chosen */
+    vmt_dit_text *texts[VMT_TEXT_COUNT];
+    vmt_dit_run *dit;
+    vmt_arena arena;
+    vmt_guidance guidance; /* laid out if guided > 0 */
+    vmt_guidance_state state;
+    vmt_tensor velocity, negative_velocity, clean, noise, flow;
+    vmt_reporter *reporter;
+    float *timesteps; /* of the plan: the sampler's and 0 */
+    const char *checkpoint_path;
+    int64_t checkpoint_steps;
+    const vmt_motion *motion; /* stored with the state */
+    /* For conformance cases: called after each inner step and each denoising step; NULL: nothing.
+     */
+    enum vmt_status (*trace)(vmt_ctx *ctx, struct vmt_sample *s, void *user, const char *what);
+    void *trace_user;
+} vmt_sample;
+
+/* Opens all of it; `sample` must be closed even after a failure. */
+enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *sample, const vmt_sample_spec *spec,
+                                vmt_reporter *reporter);
+void vmt_sample_close(vmt_ctx *ctx, vmt_sample *sample);
+
+/* Bytes of arenas and prompts that vmt_sample_open takes; the level of recomputation if
+ * settings->recompute leaves the choice: the least that keeps the whole under `budget`. */
+enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t budget,
+                                 size_t *bytes, int32_t *recompute, int64_t *guided);
+
+/* motion->flows from motion->clean and the reference's noise. */
+enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *sample, vmt_motion *motion);
+
+/* The latent the loop begins with; motion NULL: noise. */
+enum vmt_status vmt_sample_start(vmt_ctx *ctx, vmt_sample *sample, const vmt_motion *motion);
+
+/* From a stored state instead. */
+enum vmt_status vmt_sample_resume(vmt_ctx *ctx, vmt_sample *sample, const vmt_tensor_file *file);
+
+/* The loop, from where the state stands to the end. */
+enum vmt_status vmt_sample_loop(vmt_ctx *ctx, vmt_sample *sample, const vmt_motion *motion);
+
+uint64_t vmt_ref_seed(const vmt_settings *settings);
+
+#endif

@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * A run, phase by phase: text, encode, extract, sample, decode.  Transfer, generate, extract,
+ * encode and decode of the public header are each a few of these.
+ */
+#include "pipeline/sample.h"
+
+#include "text/prompt.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+typedef struct run {
+    const vmt_model *model;
+    const vmt_settings *settings;
+    const vmt_transfer_io *io;
+    vmt_geometry geometry;
+    vmt_reporter reporter;
+    vmt_text_rows texts[VMT_TEXT_COUNT];
+    vmt_motion motion;
+    float *latent; /* host, the result's */
+} run;
+
+static void close_run(run *r)
+{
+    for (int i = 0; i < VMT_TEXT_COUNT; i++)
+        vmt_free(r->texts[i].rows);
+    vmt_motion_free(&r->motion);
+    vmt_free(r->latent);
+}
+
+static run new_run(const vmt_model *model, const vmt_settings *settings, const vmt_transfer_io *io)
+{
+    run r = {.model = model, .settings = settings, .io = io};
+
+    vmt_reporter_start(&r.reporter, io);
+    return r;
+}
+
+/* ---- text */
+
+static enum vmt_status encode_text(vmt_ctx *ctx, run *r, enum vmt_run_text which,
+                                   const char *prompt)
+{
+    const vmt_model *m = r->model;
+    vmt_text_rows *rows = &r->texts[which];
+
+    VMT_TRY(vmt_prompt_encode(ctx, m->text, &m->text_config, m->tokenizer, prompt ? prompt : "",
+                              &rows->rows, &rows->count));
+    r->reporter.now.step++;
+    return vmt_reporter_tell(ctx, &r->reporter, 1);
+}
+
+static enum vmt_status text_phase(vmt_ctx *ctx, run *r, bool samples, bool extracts)
+{
+    const bool negative = samples && r->settings->cfg_scale != 1.0F;
+    const int64_t count = (samples ? 1 : 0) + (negative ? 1 : 0) + (extracts ? 1 : 0);
+
+    VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_TEXT, count, (double)count));
+    VMT_TRY(vmt_model_require(ctx, r->model, VMT_PART_TEXT));
+    if (samples)
+        VMT_TRY(encode_text(ctx, r, VMT_TEXT_PROMPT, r->settings->prompt));
+    if (negative)
+        VMT_TRY(encode_text(ctx, r, VMT_TEXT_NEGATIVE, r->settings->negative));
+    return extracts ? encode_text(ctx, r, VMT_TEXT_EMPTY, "") : VMT_OK;
+}
+
+/* ---- encode */
+
+static vmt_vae_options vae_options(const vmt_settings *s, vmt_reporter *reporter)
+{
+    vmt_vae_options options = {.tile = {s->vae_tile[0], s->vae_tile[1]},
+                               .stride = {s->vae_tile_stride[0], s->vae_tile_stride[1]},
+                               .progress = vmt_reporter_vae,
+                               .user = reporter};
+
+    for (int i = 0; i < 2; i++)
+        if (!options.stride[i])
+            options.stride[i] = (options.tile[i] + 1) / 2;
+    return options;
+}
+
+static enum vmt_status encode_phase(vmt_ctx *ctx, run *r, const vmt_clip *reference, float **latent)
+{
+    const vmt_geometry *g = &r->geometry;
+    const vmt_vae_options options = vae_options(r->settings, &r->reporter);
+    vmt_clip padded = {0};
+    size_t bytes;
+
+    VMT_TRY(vmt_model_require(ctx, r->model, VMT_PART_VAE));
+    VMT_TRY(vmt_vae_encode_bytes(ctx, r->model->vae, g->model_frames, g->model_height,
+                                 g->model_width, &options, &bytes));
+    vmt_reporter_memory(&r->reporter,
+                        bytes + vmt_vae_weight_bytes(ctx, r->model->vae, VMT_VAE_ENCODE));
+    VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_ENCODE, g->latent_f, 1));
+    VMT_TRY(vmt_alloc(ctx, (void **)latent, (size_t)vmt_geometry_latent(g), sizeof **latent));
+    VMT_TRY(vmt_geometry_pad(ctx, g, reference, &padded));
+    const vmt_vae_clip clip = {.bytes = padded.pixels,
+                               .frames = g->model_frames,
+                               .height = g->model_height,
+                               .width = g->model_width};
+    const enum vmt_status status = vmt_vae_encode(ctx, r->model->vae, *latent, &clip, &options);
+    vmt_vae_release(ctx, r->model->vae);
+    vmt_clip_free(&padded);
+    return status;
+}
+
+/* ---- sample */
+
+static vmt_sample_spec sample_spec(const run *r, bool transfer, bool extracts, bool samples)
+{
+    vmt_sample_spec spec = {.model = r->model,
+                            .settings = r->settings,
+                            .geometry = r->geometry,
+                            .transfer = transfer,
+                            .extracts = extracts,
+                            .samples = samples};
+
+    memcpy(spec.texts, r->texts, sizeof spec.texts);
+    return spec;
+}
+
+static enum vmt_status take_latent(vmt_ctx *ctx, run *r, const vmt_sample *s)
+{
+    const vmt_geometry *g = &r->geometry;
+
+    VMT_TRY(vmt_alloc(ctx, (void **)&r->latent, (size_t)vmt_geometry_latent(g), sizeof *r->latent));
+    vmt_tensor host = vmt_tensor_over(
+        r->latent, VMT_F32, VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w));
+    return vmt_download(ctx, &host, &s->state.latent);
+}
+
+/* state: a run state to go on from, or NULL. */
+static enum vmt_status sample_phases(vmt_ctx *ctx, run *r, bool transfer, bool extracts,
+                                     const vmt_tensor_file *state)
+{
+    const vmt_sample_spec spec = sample_spec(r, transfer, extracts, true);
+    const vmt_motion *motion = transfer ? &r->motion : NULL;
+    vmt_sample s;
+    enum vmt_status status = vmt_sample_open(ctx, &s, &spec, &r->reporter);
+
+    s.checkpoint_path = r->io->checkpoint_path;
+    s.checkpoint_steps = r->io->checkpoint_path ? r->io->checkpoint_steps : 0;
+    if (status == VMT_OK && motion && !extracts && r->motion.guided != s.guided)
+        status = vmt_fail(ctx, VMT_E_MISMATCH,
+                          "the motion has %" PRId64 " guided steps, this run has %" PRId64,
+                          r->motion.guided, s.guided);
+    if (status == VMT_OK && extracts)
+        status = vmt_sample_extract(ctx, &s, &r->motion);
+    if (status == VMT_OK)
+        status = state ? vmt_sample_resume(ctx, &s, state) : vmt_sample_start(ctx, &s, motion);
+    if (status == VMT_OK)
+        status = vmt_sample_loop(ctx, &s, motion);
+    if (status == VMT_OK)
+        status = take_latent(ctx, r, &s);
+    vmt_sample_close(ctx, &s);
+    return status;
+}
+
+static enum vmt_status write_latent(vmt_ctx *ctx, const run *r, const char *path)
+{
+    const vmt_geometry *g = &r->geometry;
+    const vmt_tensor host = vmt_tensor_over(
+        r->latent, VMT_F32, VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w));
+    vmt_record record;
+    enum vmt_status status =
+        vmt_record_begin(ctx, &record, VMT_RECORD_LATENT, r->model, r->settings, g);
+
+    if (status == VMT_OK)
+        status = vmt_record_tensor(ctx, &record, "latent", &host);
+    if (status == VMT_OK)
+        status = vmt_record_write(ctx, &record, path);
+    vmt_record_free(&record);
+    return status;
+}
+
+/* ---- decode */
+
+static enum vmt_status decode_phase(vmt_ctx *ctx, run *r, vmt_clip *result)
+{
+    const vmt_geometry *g = &r->geometry;
+    const vmt_vae_options options = vae_options(r->settings, &r->reporter);
+    vmt_clip padded = {0};
+    size_t bytes;
+
+    VMT_TRY(vmt_model_require(ctx, r->model, VMT_PART_VAE));
+    VMT_TRY(vmt_vae_decode_bytes(ctx, r->model->vae, g->latent_f, g->latent_h, g->latent_w,
+                                 &options, &bytes));
+    vmt_reporter_memory(&r->reporter,
+                        bytes + vmt_vae_weight_bytes(ctx, r->model->vae, VMT_VAE_DECODE));
+    VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_DECODE, g->latent_f, 1));
+    VMT_TRY(vmt_clip_new(ctx, &padded, g->model_frames, g->model_height, g->model_width, g->fps));
+    const vmt_vae_sink sink = {.bytes = padded.pixels};
+    enum vmt_status status = vmt_vae_decode(ctx, r->model->vae, &sink, r->latent, g->latent_f,
+                                            g->latent_h, g->latent_w, &options);
+    vmt_vae_release(ctx, r->model->vae);
+    if (status == VMT_OK)
+        status = vmt_geometry_crop(ctx, g, &padded, result);
+    vmt_clip_free(&padded);
+    return status;
+}
+
+/* ---- what the motion of a run comes from */
+
+/* Settings that decide the reference's flows. */
+static const char *const motion_options[] = {
+    "variant",       "ref-time",    "block", "amf-window", "amf-tile",
+    "max-frame-gap", "logit-scale", "steps", "shift",      "strength",
+    "guided-steps",  "guide-until", NULL};
+
+static enum vmt_status match_models(vmt_ctx *ctx, const vmt_tensor_file *file, const run *r)
+{
+    for (int part = 0; part < VMT_PART_TOKENIZER; part++)
+        VMT_TRY(vmt_record_match_model(ctx, file, r->model, (enum vmt_part)part));
+    return VMT_OK;
+}
+
+/* The geometry asked for must be the file's. */
+static enum vmt_status match_geometry(vmt_ctx *ctx, const vmt_tensor_file *file, run *r)
+{
+    const vmt_geometry *g = &r->motion.geometry;
+    const vmt_settings *s = r->settings;
+
+    if ((s->width && (s->width != g->width || s->height != g->height)) ||
+        (s->frames && s->frames != g->frames))
+        return vmt_fail(ctx, VMT_E_MISMATCH,
+                        "%s: was made for %" PRId64 "x%" PRId64 " with %" PRId64
+                        " frames, this run asks for another size",
+                        vmt_tensor_file_path(file), g->width, g->height, g->frames);
+    r->geometry = *g;
+    if (s->fps > 0)
+        r->geometry.fps = s->fps;
+    return VMT_OK;
+}
+
+static enum vmt_status motion_from_file(vmt_ctx *ctx, run *r, const vmt_tensor_file *file)
+{
+    VMT_TRY(match_models(ctx, file, r));
+    VMT_TRY(vmt_record_match_settings(ctx, file, r->settings, motion_options));
+    VMT_TRY(vmt_motion_read(ctx, file, r->model, &r->motion));
+    if (r->settings->ref_seed_set && r->settings->ref_seed != r->motion.ref_seed)
+        return vmt_fail(ctx, VMT_E_MISMATCH, "%s: was made with --ref-seed %" PRIu64,
+                        vmt_tensor_file_path(file), r->motion.ref_seed);
+    return match_geometry(ctx, file, r);
+}
+
+static enum vmt_status require_reference(vmt_ctx *ctx, const vmt_transfer_io *io)
+{
+    const vmt_clip *clip = io->reference;
+
+    if (!clip || !clip->pixels || clip->frames < 1)
+        return vmt_fail(ctx, VMT_E_ARG, "no reference: give a video, or a motion file");
+    return VMT_OK;
+}
+
+static enum vmt_status motion_from_reference(vmt_ctx *ctx, run *r)
+{
+    VMT_TRY(encode_phase(ctx, r, r->io->reference, &r->motion.clean));
+    r->motion.geometry = r->geometry;
+    r->motion.ref_seed = vmt_ref_seed(r->settings);
+    return VMT_OK;
+}
+
+static enum vmt_status finish(vmt_ctx *ctx, run *r)
+{
+    if (r->io->latent_path)
+        VMT_TRY(write_latent(ctx, r, r->io->latent_path));
+    return decode_phase(ctx, r, r->io->result);
+}
+
+/* ---- the calls of the public header */
+
+static enum vmt_status transfer_anew(vmt_ctx *ctx, run *r)
+{
+    VMT_TRY(require_reference(ctx, r->io));
+    VMT_TRY(vmt_geometry_make(ctx, &r->geometry, r->model, r->settings, r->io->reference));
+    VMT_TRY(text_phase(ctx, r, true, true));
+    VMT_TRY(motion_from_reference(ctx, r));
+    return sample_phases(ctx, r, true, true, NULL);
+}
+
+static enum vmt_status transfer_motion(vmt_ctx *ctx, run *r)
+{
+    vmt_tensor_file *file;
+
+    VMT_TRY(vmt_record_open(ctx, &file, VMT_RECORD_MOTION, r->io->motion));
+    const enum vmt_status status = motion_from_file(ctx, r, file);
+    vmt_tensor_file_close(file);
+    VMT_TRY(status);
+    VMT_TRY(text_phase(ctx, r, true, false));
+    return sample_phases(ctx, r, true, false, NULL);
+}
+
+static enum vmt_status match_state(vmt_ctx *ctx, run *r, const vmt_tensor_file *file, bool transfer)
+{
+    const char *job = vmt_tensor_file_meta(file, "job");
+    const char *want = transfer ? "transfer" : "generate";
+
+    if (!job || strcmp(job, want))
+        return vmt_fail(ctx, VMT_E_MISMATCH, "%s: is the state of a %s run, not of %s",
+                        vmt_tensor_file_path(file), job ? job : "nameless", want);
+    VMT_TRY(match_models(ctx, file, r));
+    VMT_TRY(vmt_record_match_settings(ctx, file, r->settings, NULL));
+    if (transfer) {
+        VMT_TRY(vmt_motion_read(ctx, file, r->model, &r->motion));
+        return match_geometry(ctx, file, r);
+    }
+    return vmt_record_geometry(ctx, file, r->model, &r->geometry);
+}
+
+static enum vmt_status resume(vmt_ctx *ctx, run *r, bool transfer)
+{
+    vmt_tensor_file *file;
+    enum vmt_status status;
+
+    VMT_TRY(vmt_record_open(ctx, &file, VMT_RECORD_STATE, r->io->resume));
+    status = match_state(ctx, r, file, transfer);
+    if (status == VMT_OK)
+        status = text_phase(ctx, r, true, false);
+    if (status == VMT_OK)
+        status = sample_phases(ctx, r, transfer, false, file);
+    vmt_tensor_file_close(file);
+    return status;
+}
+
+enum vmt_status vmt_transfer(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                             const vmt_transfer_io *io)
+{
+    run r = new_run(model, settings, io);
+    enum vmt_status status = vmt_model_require(ctx, model, VMT_PART_DIT);
+
+    if (status == VMT_OK && io->resume)
+        status = resume(ctx, &r, true);
+    else if (status == VMT_OK && io->motion)
+        status = transfer_motion(ctx, &r);
+    else if (status == VMT_OK)
+        status = transfer_anew(ctx, &r);
+    if (status == VMT_OK)
+        status = finish(ctx, &r);
+    close_run(&r);
+    return status;
+}
+
+static enum vmt_status generate_anew(vmt_ctx *ctx, run *r)
+{
+    VMT_TRY(vmt_geometry_make(ctx, &r->geometry, r->model, r->settings, NULL));
+    VMT_TRY(text_phase(ctx, r, true, false));
+    return sample_phases(ctx, r, false, false, NULL);
+}
+
+enum vmt_status vmt_generate(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                             const vmt_transfer_io *io)
+{
+    run r = new_run(model, settings, io);
+    enum vmt_status status = vmt_model_require(ctx, model, VMT_PART_DIT);
+
+    if (status == VMT_OK)
+        status = io->resume ? resume(ctx, &r, false) : generate_anew(ctx, &r);
+    if (status == VMT_OK)
+        status = finish(ctx, &r);
+    close_run(&r);
+    return status;
+}
+
+static enum vmt_status extract_all(vmt_ctx *ctx, run *r)
+{
+    vmt_sample s;
+
+    VMT_TRY(require_reference(ctx, r->io));
+    VMT_TRY(vmt_geometry_make(ctx, &r->geometry, r->model, r->settings, r->io->reference));
+    VMT_TRY(text_phase(ctx, r, false, true));
+    VMT_TRY(motion_from_reference(ctx, r));
+    const vmt_sample_spec spec = sample_spec(r, true, true, false);
+    enum vmt_status status = vmt_sample_open(ctx, &s, &spec, &r->reporter);
+    if (status == VMT_OK)
+        status = vmt_sample_extract(ctx, &s, &r->motion);
+    vmt_sample_close(ctx, &s);
+    return status;
+}
+
+enum vmt_status vmt_extract(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                            const vmt_transfer_io *io, const char *path)
+{
+    run r = new_run(model, settings, io);
+    vmt_record record = {0};
+    enum vmt_status status = vmt_model_require(ctx, model, VMT_PART_DIT);
+
+    if (status == VMT_OK)
+        status = extract_all(ctx, &r);
+    if (status == VMT_OK)
+        status = vmt_record_begin(ctx, &record, VMT_RECORD_MOTION, model, settings, &r.geometry);
+    if (status == VMT_OK)
+        status = vmt_motion_record(ctx, &record, &r.motion);
+    if (status == VMT_OK)
+        status = vmt_record_write(ctx, &record, path);
+    vmt_record_free(&record);
+    close_run(&r);
+    return status;
+}
+
+enum vmt_status vmt_encode(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                           const vmt_transfer_io *io, const char *path)
+{
+    run r = new_run(model, settings, io);
+    enum vmt_status status = require_reference(ctx, io);
+
+    if (status == VMT_OK)
+        status = vmt_model_require(ctx, model, VMT_PART_VAE);
+    if (status == VMT_OK)
+        status = vmt_geometry_make(ctx, &r.geometry, model, settings, io->reference);
+    if (status == VMT_OK)
+        status = encode_phase(ctx, &r, io->reference, &r.latent);
+    if (status == VMT_OK)
+        status = write_latent(ctx, &r, path);
+    close_run(&r);
+    return status;
+}
+
+/* A latent may have been padded for a DiT that is not here: its own shape decides. */
+static enum vmt_status read_latent(vmt_ctx *ctx, run *r, const vmt_tensor_file *file)
+{
+    const vmt_tensor *t = vmt_tensor_file_find(file, "latent");
+    vmt_geometry *g = &r->geometry;
+    char shape[128];
+
+    VMT_TRY(vmt_record_match_model(ctx, file, r->model, VMT_PART_VAE));
+    VMT_TRY(vmt_record_geometry(ctx, file, r->model, g));
+    if (!t || t->rank != 4)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: no tensor \"latent\" of four axes",
+                        vmt_tensor_file_path(file));
+    const int64_t time = vmt_vae_time_factor(r->model->vae);
+    if (t->shape[0] != r->model->vae_config.z_dim || t->shape[1] < 1 || t->shape[1] > 100000 ||
+        t->shape[2] < 1 || t->shape[2] > 4096 || t->shape[3] < 1 || t->shape[3] > 4096 ||
+        (t->shape[1] - 1) * time + 1 < g->frames || t->shape[2] * VMT_VAE_CELL < g->height ||
+        t->shape[3] * VMT_VAE_CELL < g->width)
+        return vmt_fail(
+            ctx, VMT_E_FORMAT,
+            "%s: a latent of %s does not hold %" PRId64 " frames of %" PRId64 "x%" PRId64,
+            vmt_tensor_file_path(file), vmt_shape_text(t, shape), g->frames, g->width, g->height);
+    g->channels = t->shape[0];
+    g->latent_f = t->shape[1];
+    g->latent_h = t->shape[2];
+    g->latent_w = t->shape[3];
+    g->model_frames = (g->latent_f - 1) * time + 1;
+    g->model_height = g->latent_h * VMT_VAE_CELL;
+    g->model_width = g->latent_w * VMT_VAE_CELL;
+    return vmt_record_read(ctx, file, "latent", 4, t->shape, &r->latent);
+}
+
+enum vmt_status vmt_decode(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                           const char *path, const vmt_transfer_io *io)
+{
+    run r = new_run(model, settings, io);
+    vmt_tensor_file *file;
+    enum vmt_status status = vmt_model_require(ctx, model, VMT_PART_VAE);
+
+    VMT_TRY(status);
+    VMT_TRY(vmt_record_open(ctx, &file, VMT_RECORD_LATENT, path));
+    status = read_latent(ctx, &r, file);
+    vmt_tensor_file_close(file);
+    if (status == VMT_OK)
+        status = decode_phase(ctx, &r, io->result);
+    close_run(&r);
+    return status;
+}
+
+/* ---- plan */
+
+static enum vmt_status plan_phases(vmt_ctx *ctx, const run *r, bool transfer, vmt_plan *plan)
+{
+    const vmt_model *m = r->model;
+    const vmt_geometry *g = &r->geometry;
+    const vmt_vae_options options = vae_options(r->settings, NULL);
+    const vmt_sample_spec spec = sample_spec(r, transfer, transfer, true);
+    const size_t clip = (size_t)(3 * g->model_frames * g->model_height * g->model_width);
+    size_t packed = 0, mapped = 0, bytes;
+    int64_t guided;
+
+    vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
+    plan->mapped_bytes = mapped;
+    const size_t budget = plan->free_bytes > packed ? plan->free_bytes - packed : 0;
+    VMT_TRY(vmt_sample_bytes(ctx, &spec, budget, &bytes, &plan->recompute, &guided));
+    plan->phase_bytes[VMT_PHASE_SAMPLE] = bytes + packed;
+    plan->phase_bytes[VMT_PHASE_EXTRACT] = transfer ? bytes + packed : 0;
+    plan->guided_steps = (int32_t)guided;
+    plan->gradients =
+        (int32_t)(guided *
+                  ((r->settings->motion.inner_steps + r->settings->motion.grad_reuse_interval - 1) /
+                   r->settings->motion.grad_reuse_interval));
+    if (m->text) {
+        VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, m->text_config.text_len, &bytes));
+        plan->phase_bytes[VMT_PHASE_TEXT] = bytes;
+    }
+    if (!m->vae)
+        return VMT_OK;
+    if (transfer) {
+        VMT_TRY(vmt_vae_encode_bytes(ctx, m->vae, g->model_frames, g->model_height, g->model_width,
+                                     &options, &bytes));
+        plan->phase_bytes[VMT_PHASE_ENCODE] =
+            bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + 2 * clip;
+    }
+    VMT_TRY(
+        vmt_vae_decode_bytes(ctx, m->vae, g->latent_f, g->latent_h, g->latent_w, &options, &bytes));
+    plan->phase_bytes[VMT_PHASE_DECODE] =
+        bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_DECODE) + 2 * clip;
+    return VMT_OK;
+}
+
+enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                              const vmt_clip *reference, vmt_plan *plan)
+{
+    const vmt_transfer_io io = {0};
+    run r = new_run(model, settings, &io);
+    const vmt_geometry *g = &r.geometry;
+    const bool transfer = reference && reference->frames > 0;
+
+    *plan = (vmt_plan){.free_bytes = vmt_free_memory(), .steps = settings->steps};
+    VMT_TRY(vmt_model_require(ctx, model, VMT_PART_DIT));
+    VMT_TRY(vmt_geometry_make(ctx, &r.geometry, model, settings, reference));
+    plan->width = g->width;
+    plan->height = g->height;
+    plan->frames = g->frames;
+    plan->model_width = g->model_width;
+    plan->model_height = g->model_height;
+    plan->model_frames = g->model_frames;
+    plan->grid_f = g->grid_f;
+    plan->grid_h = g->grid_h;
+    plan->grid_w = g->grid_w;
+    VMT_TRY(plan_phases(ctx, &r, transfer, plan));
+    for (int i = 0; i < VMT_PHASE_COUNT; i++)
+        if (plan->phase_bytes[i] > plan->peak_bytes)
+            plan->peak_bytes = plan->phase_bytes[i];
+    return VMT_OK;
+}
