@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+# A thin front: each target is one command line of CMake or one script of tools/.
+
+JOBS := $(shell nproc 2>/dev/null || echo 2)
+FUZZ_SECONDS ?= 60
+
+.PHONY: build demo test fuzz bench minimal format lint clean deps
+
+build: deps                 ## the program: build/release/fastvmt
+	tools/build.sh release
+
+deps:
+	tools/install_deps.sh build
+
+demo: deps                  ## a real transfer: demo/out.mp4 and demo/compare.mp4
+	tools/build.sh release -DFASTVMT_TESTS=OFF
+	tools/demo.sh build/release/fastvmt
+
+test:                       ## all tests, plain and under AddressSanitizer + UBSan
+	tools/install_deps.sh build test
+	tools/run_tests.sh test asan
+
+minimal:                    ## the same without oneDNN, sentencepiece and libav
+	tools/run_tests.sh minimal
+
+fuzz:                       ## every fuzz target for FUZZ_SECONDS
+	tools/install_deps.sh build fuzz
+	tools/build.sh fuzz
+	tools/run_fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+bench: deps                 ## time of each op
+	tools/build.sh release
+	tools/run_bench.sh build/release
+
+format:
+	tools/install_deps.sh lint
+	git ls-files '*.c' '*.h' '*.cpp' | grep -v '^third_party/' | xargs clang-format -i
+
+lint:
+	tools/install_deps.sh build lint
+	tools/build.sh debug
+	tools/lint.sh build/debug
+
+clean:
+	rm -rf build

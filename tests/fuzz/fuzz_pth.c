@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * torch .pth: zip directory, pickle, storages.
+ */
+#include "input.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
+{
+    fuzz_tensor_file(bytes, length);
+    return 0;
+}

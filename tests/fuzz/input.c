@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+#include "input.h"
+
+#include "model/tensor_file.h"
+
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+const char *fuzz_file(const uint8_t *bytes, size_t length)
+{
+    static char path[64];
+    static int fd = -1;
+
+    if (fd < 0)
+        fd = memfd_create("fuzz", 0);
+    if (fd < 0 || ftruncate(fd, 0) || pwrite(fd, bytes, length, 0) != (ssize_t)length)
+        abort();
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return path;
+}
+
+void fuzz_tensor_file(const uint8_t *bytes, size_t length)
+{
+    static volatile unsigned sink; /* keeps the reads */
+    vmt_tensor_file *file = NULL;
+    char hash[65];
+    vmt_ctx ctx;
+
+    vmt_ctx_init(&ctx);
+    if (vmt_tensor_file_open(&ctx, &file, fuzz_file(bytes, length)) != VMT_OK) {
+        FUZZ_REFUSED(ctx);
+        return;
+    }
+    for (int64_t i = 0; i < vmt_tensor_file_count(file); i++) {
+        const vmt_tensor *tensor = vmt_tensor_file_find(file, vmt_tensor_file_name(file, i));
+        if (!tensor)
+            abort();
+        const size_t size = vmt_tensor_bytes(tensor);
+        if (size > 0)
+            sink = ((const unsigned char *)tensor->data)[0] +
+                   ((const unsigned char *)tensor->data)[size - 1];
+    }
+    vmt_tensor_file_hash(file, hash);
+    vmt_tensor_file_close(file);
+}
