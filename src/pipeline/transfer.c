@@ -39,30 +39,51 @@ static run new_run(const vmt_model *model, const vmt_settings *settings, const v
 
 /* ---- text */
 
-static enum vmt_status encode_text(vmt_ctx *ctx, run *r, enum vmt_run_text which,
-                                   const char *prompt)
+/* The prompts of `which` into rows, in one pass over the encoder's weights. */
+static enum vmt_status encode_texts(vmt_ctx *ctx, run *r, const vmt_tokenizer *tokenizer,
+                                    const enum vmt_run_text *which, int64_t count)
 {
-    const vmt_model *m = r->model;
-    vmt_text_rows *rows = &r->texts[which];
+    const char *const all[VMT_TEXT_COUNT] = {[VMT_TEXT_PROMPT] = r->settings->prompt,
+                                             [VMT_TEXT_NEGATIVE] = r->settings->negative,
+                                             [VMT_TEXT_EMPTY] = ""};
+    const char *texts[VMT_TEXT_COUNT] = {0};
+    vmt_prompt prompts[VMT_TEXT_COUNT];
 
-    VMT_TRY(vmt_prompt_encode(ctx, m->text, &m->text_config, m->tokenizer, prompt ? prompt : "",
-                              &rows->rows, &rows->count));
-    r->reporter.now.step++;
-    return vmt_reporter_tell(ctx, &r->reporter, 1);
+    for (int64_t i = 0; i < count; i++)
+        texts[i] = all[which[i]];
+    VMT_TRY(vmt_prompt_encode(ctx, prompts, texts, count, tokenizer, r->model->text,
+                              vmt_reporter_vae, &r->reporter));
+    for (int64_t i = 0; i < count; i++) {
+        r->texts[which[i]] = (vmt_text_rows){prompts[i].rows, prompts[i].count};
+        prompts[i].rows = NULL; /* now the run's */
+        vmt_prompt_free(&prompts[i]);
+    }
+    return VMT_OK;
 }
 
 static enum vmt_status text_phase(vmt_ctx *ctx, run *r, bool samples, bool extracts)
 {
-    const bool negative = samples && r->settings->cfg_scale != 1.0F;
-    const int64_t count = (samples ? 1 : 0) + (negative ? 1 : 0) + (extracts ? 1 : 0);
+    const vmt_model *m = r->model;
+    enum vmt_run_text which[VMT_TEXT_COUNT];
+    vmt_tokenizer *tokenizer;
+    int64_t count = 0;
 
-    VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_TEXT, count, (double)count));
-    VMT_TRY(vmt_model_require(ctx, r->model, VMT_PART_TEXT));
     if (samples)
-        VMT_TRY(encode_text(ctx, r, VMT_TEXT_PROMPT, r->settings->prompt));
-    if (negative)
-        VMT_TRY(encode_text(ctx, r, VMT_TEXT_NEGATIVE, r->settings->negative));
-    return extracts ? encode_text(ctx, r, VMT_TEXT_EMPTY, "") : VMT_OK;
+        which[count++] = VMT_TEXT_PROMPT;
+    if (samples && r->settings->cfg_scale != 1.0F)
+        which[count++] = VMT_TEXT_NEGATIVE;
+    if (extracts)
+        which[count++] = VMT_TEXT_EMPTY;
+    VMT_TRY(vmt_model_require(ctx, m, VMT_PART_TEXT));
+    VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_TEXT, m->text_config.layers,
+                               (double)m->text_config.layers));
+    if (!m->tokenizer)
+        return vmt_fail(ctx, VMT_E_MODEL,
+                        "the model has no tokenizer: name its spiece.model with --tokenizer");
+    VMT_TRY(vmt_tokenizer_open(ctx, &tokenizer, m->tokenizer));
+    const enum vmt_status status = encode_texts(ctx, r, tokenizer, which, count);
+    vmt_tokenizer_close(tokenizer);
+    return status;
 }
 
 /* ---- encode */
@@ -488,8 +509,11 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const run *r, bool transfer, vm
                   ((r->settings->motion.inner_steps + r->settings->motion.grad_reuse_interval - 1) /
                    r->settings->motion.grad_reuse_interval));
     if (m->text) {
-        VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, m->text_config.text_len, &bytes));
+        const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
+        const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};
+        VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, texts, VMT_TEXT_COUNT, &bytes, &mapped));
         plan->phase_bytes[VMT_PHASE_TEXT] = bytes;
+        plan->mapped_bytes += mapped;
     }
     if (!m->vae)
         return VMT_OK;

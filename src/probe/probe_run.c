@@ -271,7 +271,8 @@ static enum vmt_status encode_ids(vmt_ctx *ctx, pipeline_case *p, enum vmt_run_t
     }
     VMT_TRY(vmt_alloc(ctx, (void **)&p->texts[which].rows, (size_t)(length * dim), sizeof(float)));
     p->texts[which].count = count;
-    VMT_TRY(vmt_umt5_encode(ctx, p->model.text, p->texts[which].rows, ids, count));
+    const vmt_umt5_sequence sequence = {ids, count, p->texts[which].rows};
+    VMT_TRY(vmt_umt5_encode(ctx, p->model.text, &sequence, 1, NULL, NULL));
     const vmt_tensor rows =
         vmt_tensor_over(p->texts[which].rows, VMT_F32, VMT_SHAPE(1, length, dim));
     return vmt_probe_emit_host(ctx, p->c, &rows, "%s", output);

@@ -1,20 +1,53 @@
 /* SPDX-License-Identifier: MIT
  *
- * From a prompt as a person types it to the rows the DiT reads: clean, cut into tokens, encode.
+ * From a prompt to the rows the transformer reads: cleaned, cut into tokens, encoded; or read from
+ * a file that another program (or machine) made.
  */
 #ifndef VMT_TEXT_PROMPT_H
 #define VMT_TEXT_PROMPT_H
 
+#include "text/tokenizer.h"
 #include "text/umt5.h"
 
-/**
- *   rows   out  [*count, dim] F32 in new memory (vmt_free)
- *   prompt in   UTF-8
- * tokenizer: path of spiece.model; NULL is VMT_E_MODEL.  Other errors: those of clean.h,
- * tokenizer.h and umt5.h.
+/* Rows of one prompt's tokens, the end token included; zero rows up to text_len are the reader's.
  */
-enum vmt_status vmt_prompt_encode(vmt_ctx *ctx, vmt_umt5 *umt5, const vmt_text_config *config,
-                                  const char *tokenizer, const char *prompt, float **rows,
-                                  int64_t *count);
+typedef struct vmt_prompt {
+    float *rows;   /* [count, dim], host; NULL: no prompt */
+    int64_t count; /* tokens */
+    int64_t dim;
+    int32_t *ids; /* [count], or NULL when read from a file */
+} vmt_prompt;
+
+/* Frees the arrays and zeroes the struct. */
+void vmt_prompt_free(vmt_prompt *prompt);
+
+/* Cleans the text and cuts it into ids; rows are not computed yet.  NULL is "".
+ * Errors: VMT_E_ARG (not UTF-8, too long), VMT_E_MODEL (tokenizer and encoder differ). */
+enum vmt_status vmt_prompt_tokenize(vmt_ctx *ctx, vmt_prompt *prompt,
+                                    const vmt_tokenizer *tokenizer, const vmt_text_config *config,
+                                    const char *text);
+
+/* Tokenizes and encodes `count` texts into prompts[count] in one pass over the encoder's weights.
+ * On failure all of them are empty. */
+enum vmt_status vmt_prompt_encode(vmt_ctx *ctx, vmt_prompt *prompts, const char *const *texts,
+                                  int64_t count, const vmt_tokenizer *tokenizer, vmt_umt5 *umt5,
+                                  vmt_umt5_progress_fn *progress, void *user);
+
+/* Embeddings of a run, from a file. */
+typedef struct vmt_prompt_embeddings {
+    vmt_prompt prompt;
+    vmt_prompt negative; /* rows NULL: the file has none */
+    vmt_prompt null;     /* of the empty text; rows NULL: the file has none */
+} vmt_prompt_embeddings;
+
+/* Frees the arrays and zeroes the struct. */
+void vmt_prompt_embeddings_free(vmt_prompt_embeddings *embeddings);
+
+/* Reads a safetensors file with the tensors "prompt" and, if they are there, "negative" and "null":
+ * each [rows, text_dim] F32, F16 or BF16, 1 to text_len rows.  Zero rows at the end are padding and
+ * are dropped.
+ * Errors: VMT_E_IO, VMT_E_FORMAT, VMT_E_MODEL (shapes), VMT_E_NUMERIC (NaN or infinity). */
+enum vmt_status vmt_prompt_embeddings_read(vmt_ctx *ctx, vmt_prompt_embeddings *embeddings,
+                                           const char *path, int64_t text_dim, int64_t text_len);
 
 #endif

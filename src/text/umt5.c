@@ -1,121 +1,129 @@
-/* SPDX-License-Identifier: MIT
- *
- *   x = embedding[ids];  per layer:  x += Wo attention(q, k, v + bias)      q, k, v from rms(x) ·
- * norm1 x += W2 (W1 y ⊙ gelu(Wg y))           y = rms(x) · norm2 rows = rms(x) · norm No 1/√d in
- * the attention, no biases in the linears; each layer has its own relative position bias.
- */
+/* SPDX-License-Identifier: MIT */
 #include "text/umt5.h"
+
+#include "base/half.h"
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MATRICES = 7 }; /* of a layer */
 
 typedef struct umt5_layer {
-    vmt_tensor norm1, norm2;   /* [D] R */
-    vmt_weight q, k, v, o;     /* [attn, D], [D, attn] */
-    vmt_weight gate, fc1, fc2; /* [ffn, D], [ffn, D], [D, ffn] */
-    vmt_tensor position_bias;  /* [buckets, heads], as mapped */
+    vmt_tensor norm1, norm2;               /* [dim] */
+    vmt_tensor positions;                  /* [buckets, heads], mapped */
+    vmt_weight q, k, v, o, gate, fc1, fc2; /* mapped but for the time of their use */
 } umt5_layer;
-
-enum { LAYER_MATRICES = 7, LAYER_VECTORS = 2 };
 
 struct vmt_umt5 {
     vmt_text_config config;
-    vmt_weight embedding; /* [vocab, D] */
     umt5_layer *layers;
-    vmt_tensor norm;   /* [D] R */
-    vmt_arena vectors; /* memory of the R vectors */
+    vmt_weight embedding; /* [vocab, dim], mapped */
+    vmt_tensor norm;      /* [dim] */
+    vmt_arena vectors;    /* the norms in R */
 };
 
-/* ---- weights */
-
-static void layer_matrices(umt5_layer *l, vmt_weight *matrices[LAYER_MATRICES])
+static void layer_matrices(umt5_layer *layer, vmt_weight *matrices[MATRICES])
 {
-    vmt_weight *const list[LAYER_MATRICES] = {&l->q,    &l->k,   &l->v,  &l->o,
-                                              &l->gate, &l->fc1, &l->fc2};
-
-    for (int i = 0; i < LAYER_MATRICES; i++)
-        matrices[i] = list[i];
+    vmt_weight *const all[MATRICES] = {&layer->q,    &layer->k,   &layer->v,  &layer->o,
+                                       &layer->gate, &layer->fc1, &layer->fc2};
+    memcpy(matrices, all, sizeof all);
 }
 
-static enum vmt_status need_layer(vmt_ctx *ctx, vmt_needs *needs, const vmt_text_config *c,
-                                  umt5_layer *l, int64_t i)
-{
-    static const char *const names[LAYER_MATRICES] = {"attn.q",     "attn.k",  "attn.v", "attn.o",
-                                                      "ffn.gate.0", "ffn.fc1", "ffn.fc2"};
-    const int64_t shapes[LAYER_MATRICES][2] = {
-        {c->dim_attn, c->dim}, {c->dim_attn, c->dim}, {c->dim_attn, c->dim}, {c->dim, c->dim_attn},
-        {c->dim_ffn, c->dim},  {c->dim_ffn, c->dim},  {c->dim, c->dim_ffn}};
-    vmt_weight *matrices[LAYER_MATRICES];
+/* ---------------------------------------------------------------- weights */
 
-    layer_matrices(l, matrices);
-    for (int j = 0; j < LAYER_MATRICES; j++)
-        VMT_TRY(vmt_needs_add(ctx, needs, &matrices[j]->w, 2, shapes[j],
-                              "blocks.%" PRId64 ".%s.weight", i, names[j]));
-    VMT_TRY(vmt_needs_add(ctx, needs, &l->norm1, VMT_SHAPE(c->dim),
+static enum vmt_status need_layer(vmt_ctx *ctx, vmt_needs *needs, umt5_layer *layer,
+                                  const vmt_text_config *c, int64_t i)
+{
+    const struct {
+        vmt_weight *weight;
+        int64_t out, in;
+        const char *name;
+    } matrices[MATRICES] = {
+        {&layer->q, c->dim_attn, c->dim, "attn.q"},
+        {&layer->k, c->dim_attn, c->dim, "attn.k"},
+        {&layer->v, c->dim_attn, c->dim, "attn.v"},
+        {&layer->o, c->dim, c->dim_attn, "attn.o"},
+        {&layer->gate, c->dim_ffn, c->dim, "ffn.gate.0"},
+        {&layer->fc1, c->dim_ffn, c->dim, "ffn.fc1"},
+        {&layer->fc2, c->dim, c->dim_ffn, "ffn.fc2"},
+    };
+    for (int m = 0; m < MATRICES; m++)
+        VMT_TRY(vmt_needs_add(ctx, needs, &matrices[m].weight->w,
+                              VMT_SHAPE(matrices[m].out, matrices[m].in),
+                              "blocks.%" PRId64 ".%s.weight", i, matrices[m].name));
+    VMT_TRY(vmt_needs_add(ctx, needs, &layer->norm1, VMT_SHAPE(c->dim),
                           "blocks.%" PRId64 ".norm1.weight", i));
-    VMT_TRY(vmt_needs_add(ctx, needs, &l->norm2, VMT_SHAPE(c->dim),
+    VMT_TRY(vmt_needs_add(ctx, needs, &layer->norm2, VMT_SHAPE(c->dim),
                           "blocks.%" PRId64 ".norm2.weight", i));
-    return vmt_needs_add(ctx, needs, &l->position_bias, VMT_SHAPE(c->buckets, c->heads),
+    return vmt_needs_add(ctx, needs, &layer->positions, VMT_SHAPE(c->buckets, c->heads),
                          "blocks.%" PRId64 ".pos_embedding.embedding.weight", i);
 }
 
-/* Vector i of all: two a layer, then the last norm. */
-static vmt_tensor *vector_at(vmt_umt5 *umt5, int64_t i)
+static enum vmt_status bind(vmt_ctx *ctx, vmt_umt5 *umt5, vmt_needs *needs,
+                            const vmt_tensor_file *file)
 {
-    if (i == LAYER_VECTORS * umt5->config.layers)
-        return &umt5->norm;
-    umt5_layer *l = &umt5->layers[i / LAYER_VECTORS];
-    return i % LAYER_VECTORS ? &l->norm2 : &l->norm1;
+    const vmt_text_config *c = &umt5->config;
+    VMT_TRY(vmt_needs_add(ctx, needs, &umt5->embedding.w, VMT_SHAPE(c->vocab, c->dim),
+                          "token_embedding.weight"));
+    for (int64_t i = 0; i < c->layers; i++)
+        VMT_TRY(need_layer(ctx, needs, &umt5->layers[i], c, i));
+    VMT_TRY(vmt_needs_add(ctx, needs, &umt5->norm, VMT_SHAPE(c->dim), "norm.weight"));
+    return vmt_needs_bind(ctx, needs, file, "text encoder");
+}
+
+/* The mapped vector becomes one in R. */
+static enum vmt_status take_vector(vmt_ctx *ctx, vmt_arena *arena, vmt_tensor *vector)
+{
+    const vmt_tensor mapped = *vector;
+    vmt_tensor own;
+    VMT_TRY(vmt_take(ctx, arena, &own, ctx->real, mapped.rank, mapped.shape));
+    if (vmt_arena_measures(arena))
+        return VMT_OK;
+    VMT_TRY(vmt_upload(ctx, &own, &mapped));
+    *vector = own;
+    return VMT_OK;
 }
 
 static enum vmt_status take_vectors(vmt_ctx *ctx, vmt_umt5 *umt5, vmt_arena *arena)
 {
-    for (int64_t i = 0; i <= LAYER_VECTORS * umt5->config.layers; i++) {
-        vmt_tensor *vector = vector_at(umt5, i), own;
-        VMT_TRY(vmt_take(ctx, arena, &own, ctx->real, vector->rank, vector->shape));
-        if (vmt_arena_measures(arena))
-            continue;
-        VMT_TRY(vmt_upload(ctx, &own, vector));
-        *vector = own;
+    for (int64_t i = 0; i < umt5->config.layers; i++) {
+        VMT_TRY(take_vector(ctx, arena, &umt5->layers[i].norm1));
+        VMT_TRY(take_vector(ctx, arena, &umt5->layers[i].norm2));
     }
-    return VMT_OK;
+    return take_vector(ctx, arena, &umt5->norm);
 }
 
-static enum vmt_status bind(vmt_ctx *ctx, vmt_umt5 *umt5, const vmt_tensor_file *file,
-                            vmt_needs *needs)
+static enum vmt_status open_weights(vmt_ctx *ctx, vmt_umt5 *umt5, const vmt_tensor_file *file)
 {
-    const vmt_text_config *c = &umt5->config;
     vmt_arena measure = vmt_arena_measure();
-
-    VMT_TRY(vmt_alloc(ctx, (void **)&umt5->layers, (size_t)c->layers, sizeof *umt5->layers));
-    VMT_TRY(vmt_needs_add(ctx, needs, &umt5->embedding.w, VMT_SHAPE(c->vocab, c->dim),
-                          "token_embedding.weight"));
-    for (int64_t i = 0; i < c->layers; i++)
-        VMT_TRY(need_layer(ctx, needs, c, &umt5->layers[i], i));
-    VMT_TRY(vmt_needs_add(ctx, needs, &umt5->norm, VMT_SHAPE(c->dim), "norm.weight"));
-    VMT_TRY(vmt_needs_bind(ctx, needs, file, "text encoder"));
+    vmt_needs needs = {0};
+    void *layers;
+    VMT_TRY(vmt_alloc(ctx, &layers, (size_t)umt5->config.layers, sizeof *umt5->layers));
+    umt5->layers = layers;
+    const enum vmt_status status = bind(ctx, umt5, &needs, file);
+    vmt_needs_free(&needs);
+    VMT_TRY(status);
     VMT_TRY(take_vectors(ctx, umt5, &measure));
     VMT_TRY(vmt_arena_open(ctx, &umt5->vectors, measure.peak));
     return take_vectors(ctx, umt5, &umt5->vectors);
 }
 
-enum vmt_status vmt_umt5_open(vmt_ctx *ctx, vmt_umt5 **result, const vmt_tensor_file *file,
+enum vmt_status vmt_umt5_open(vmt_ctx *ctx, vmt_umt5 **umt5, const vmt_tensor_file *file,
                               const vmt_text_config *config)
 {
-    vmt_needs needs = {0};
-    vmt_umt5 *umt5;
-
-    *result = NULL;
-    VMT_TRY(vmt_alloc(ctx, (void **)&umt5, 1, sizeof *umt5));
-    umt5->config = *config;
-    const enum vmt_status status = bind(ctx, umt5, file, &needs);
-    vmt_needs_free(&needs);
+    void *memory;
+    *umt5 = NULL;
+    VMT_TRY(vmt_alloc(ctx, &memory, 1, sizeof **umt5));
+    *umt5 = memory;
+    (*umt5)->config = *config;
+    const enum vmt_status status = open_weights(ctx, *umt5, file);
     if (status != VMT_OK) {
-        vmt_umt5_close(ctx, umt5);
-        return status;
+        vmt_umt5_close(ctx, *umt5);
+        *umt5 = NULL;
     }
-    *result = umt5;
-    return VMT_OK;
+    return status;
 }
 
 void vmt_umt5_close(vmt_ctx *ctx, vmt_umt5 *umt5)
@@ -127,199 +135,257 @@ void vmt_umt5_close(vmt_ctx *ctx, vmt_umt5 *umt5)
     vmt_free(umt5);
 }
 
-/* ---- position bias */
-
-int64_t vmt_umt5_bucket(const vmt_text_config *c, int64_t distance)
+const vmt_text_config *vmt_umt5_get_config(const vmt_umt5 *umt5)
 {
-    const int64_t half = c->buckets / 2, exact = half / 2;
-    const int64_t base = distance > 0 ? half : 0, a = distance < 0 ? -distance : distance;
-
-    if (a < exact)
-        return base + a;
-    const float scale = (float)log((double)c->max_distance / (double)exact);
-    const int64_t far =
-        exact + (int64_t)(logf((float)a / (float)exact) / scale * (float)(half - exact));
-    return base + (far < half - 1 ? far : half - 1);
+    return &umt5->config;
 }
 
-/* bias[h, d + count - 1] = table[bucket(d), h] for d = key - query; host, double. */
-static enum vmt_status upload_bias(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_layer *l,
-                                   vmt_tensor *bias, double *table, double *values, int64_t count)
+/* ---------------------------------------------------------------- relative positions */
+
+int64_t vmt_umt5_bucket(const vmt_text_config *config, int64_t distance)
 {
-    const vmt_text_config *c = &umt5->config;
+    const int64_t half = config->buckets / 2, exact = half / 2;
+    const int64_t base = distance > 0 ? half : 0, far = distance < 0 ? -distance : distance;
+    if (far < exact)
+        return base + far;
+    /* The original computes this in float; each step is rounded to it here too. */
+    const float ratio = (float)log((double)((float)far / (float)exact));
+    const float range = (float)log((double)config->max_distance / (double)exact);
+    const int64_t bucket = exact + (int64_t)(ratio / range * (float)(half - exact));
+    return base + (bucket < half ? bucket : half - 1);
+}
+
+static float positions_at(const vmt_tensor *positions, int64_t i)
+{
+    if (positions->dtype == VMT_F32)
+        return ((const float *)positions->data)[i];
+    const uint16_t bits = ((const uint16_t *)positions->data)[i];
+    return positions->dtype == VMT_BF16 ? vmt_f32_of_bf16(bits) : vmt_f32_of_f16(bits);
+}
+
+/* bias[h, count - 1 + distance] = positions[bucket(distance), h], |distance| < count. */
+static void fill_bias(float *bias, const umt5_layer *layer, const vmt_text_config *c, int64_t count)
+{
     const int64_t width = 2 * count - 1;
-    vmt_tensor host_table = vmt_tensor_over(table, VMT_F64, VMT_SHAPE(c->buckets, c->heads));
-    const vmt_tensor host = vmt_tensor_over(values, VMT_F64, VMT_SHAPE(c->heads, width));
-
-    VMT_TRY(vmt_download(ctx, &host_table, &l->position_bias));
-    for (int64_t i = 0; i < width; i++) {
-        const int64_t bucket = vmt_umt5_bucket(c, i - (count - 1));
+    for (int64_t r = 0; r < width; r++) {
+        const int64_t bucket = vmt_umt5_bucket(c, r - (count - 1));
         for (int64_t h = 0; h < c->heads; h++)
-            values[h * width + i] = table[bucket * c->heads + h];
+            bias[h * width + r] = positions_at(&layer->positions, bucket * c->heads + h);
     }
-    return vmt_upload(ctx, bias, &host);
 }
 
-/* ---- encode */
+/* ---------------------------------------------------------------- forward */
 
-typedef struct umt5_run {
-    int64_t count;
-    vmt_arena arena;
-    vmt_tensor ids;          /* [count] I32 */
-    vmt_tensor x;            /* [count, D] R */
-    vmt_tensor normed;       /* [count, D] A */
-    vmt_tensor q, k, v, att; /* [count, heads, d] A */
-    vmt_tensor bias;         /* [heads, 2 count - 1] R */
-    vmt_tensor branch;       /* [count, D] A */
-    vmt_tensor gate, hidden; /* [count, ffn] A */
-    vmt_tensor rows;         /* [count, D] R */
-    double *table, *values;  /* host: a layer's bias table, and the bias */
-} umt5_run;
+/* Memory of one call.  All but the residual stream is shared by the sequences, sized for the
+ * longest. */
+typedef struct umt5_buffers {
+    vmt_tensor x;          /* [all tokens, dim] R */
+    vmt_tensor ids;        /* [longest] I32 */
+    vmt_tensor y, branch;  /* [longest, dim] A; R */
+    vmt_tensor q, k, v, o; /* [longest, dim_attn] A */
+    vmt_tensor up, gate;   /* [longest, dim_ffn] A */
+    vmt_tensor bias;       /* [heads, 2 longest - 1] R */
+    float *host_bias;      /* the same */
+} umt5_buffers;
 
-static enum vmt_status layout(vmt_ctx *ctx, const vmt_umt5 *umt5, umt5_run *r)
+static enum vmt_status take_buffers(vmt_ctx *ctx, vmt_arena *arena, umt5_buffers *b,
+                                    const vmt_text_config *c, const vmt_umt5_sequence *sequences,
+                                    int64_t count)
 {
-    const vmt_text_config *c = &umt5->config;
-    const int64_t head[3] = {r->count, c->heads, c->dim_attn / c->heads};
-    vmt_tensor *const heads[] = {&r->q, &r->k, &r->v, &r->att};
-    vmt_arena *a = &r->arena;
-
-    VMT_TRY(vmt_take(ctx, a, &r->ids, VMT_I32, VMT_SHAPE(r->count)));
-    VMT_TRY(vmt_take(ctx, a, &r->x, ctx->real, VMT_SHAPE(r->count, c->dim)));
-    VMT_TRY(vmt_take(ctx, a, &r->rows, ctx->real, VMT_SHAPE(r->count, c->dim)));
-    VMT_TRY(vmt_take(ctx, a, &r->normed, ctx->act, VMT_SHAPE(r->count, c->dim)));
-    VMT_TRY(vmt_take(ctx, a, &r->branch, ctx->act, VMT_SHAPE(r->count, c->dim)));
+    int64_t tokens = 0, longest = 1;
+    for (int64_t s = 0; s < count; s++) {
+        tokens += sequences[s].count;
+        longest = sequences[s].count > longest ? sequences[s].count : longest;
+    }
+    VMT_TRY(vmt_take(ctx, arena, &b->x, ctx->real, VMT_SHAPE(tokens, c->dim)));
+    VMT_TRY(vmt_take(ctx, arena, &b->ids, VMT_I32, VMT_SHAPE(longest)));
+    VMT_TRY(vmt_take(ctx, arena, &b->y, ctx->act, VMT_SHAPE(longest, c->dim)));
+    VMT_TRY(vmt_take(ctx, arena, &b->branch, ctx->real, VMT_SHAPE(longest, c->dim)));
+    vmt_tensor *const attention[4] = {&b->q, &b->k, &b->v, &b->o};
     for (int i = 0; i < 4; i++)
-        VMT_TRY(vmt_take(ctx, a, heads[i], ctx->act, 3, head));
-    VMT_TRY(vmt_take(ctx, a, &r->bias, ctx->real, VMT_SHAPE(c->heads, 2 * r->count - 1)));
-    VMT_TRY(vmt_take(ctx, a, &r->gate, ctx->act, VMT_SHAPE(r->count, c->dim_ffn)));
-    return vmt_take(ctx, a, &r->hidden, ctx->act, VMT_SHAPE(r->count, c->dim_ffn));
+        VMT_TRY(vmt_take(ctx, arena, attention[i], ctx->act, VMT_SHAPE(longest, c->dim_attn)));
+    VMT_TRY(vmt_take(ctx, arena, &b->up, ctx->act, VMT_SHAPE(longest, c->dim_ffn)));
+    VMT_TRY(vmt_take(ctx, arena, &b->gate, ctx->act, VMT_SHAPE(longest, c->dim_ffn)));
+    return vmt_take(ctx, arena, &b->bias, ctx->real, VMT_SHAPE(c->heads, 2 * longest - 1));
 }
 
-static vmt_tensor rows_of(const vmt_tensor *t)
+/* y = rms(x) weight.   y, x: [tokens, dim]. */
+static enum vmt_status rms_norm(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                                const vmt_tensor *weight, double eps)
 {
-    return vmt_reshape(t, VMT_SHAPE(t->shape[0], t->shape[1] * t->shape[2]));
+    vmt_tensor whole = vmt_reshape(y, VMT_SHAPE(y->shape[0], 1, y->shape[1]));
+    return vmt_rms_norm_rope(ctx, &whole, x, weight, NULL, NULL, eps);
 }
 
-/* x: [N, D] as the [N, 1, D] a norm without heads writes. */
-static vmt_tensor one_head(const vmt_tensor *t)
+/* x += Wo attention(rms(x) norm1) */
+static enum vmt_status attention_branch(vmt_ctx *ctx, const umt5_buffers *b, vmt_tensor *x,
+                                        const umt5_layer *layer, const vmt_text_config *c)
 {
-    return vmt_reshape(t, VMT_SHAPE(t->shape[0], 1, t->shape[1]));
+    const int64_t n = x->shape[0];
+    vmt_tensor y = vmt_slice(&b->y, 0, n), branch = vmt_slice(&b->branch, 0, n);
+    vmt_tensor flat[4] = {vmt_slice(&b->q, 0, n), vmt_slice(&b->k, 0, n), vmt_slice(&b->v, 0, n),
+                          vmt_slice(&b->o, 0, n)};
+    vmt_tensor split[4];
+    for (int i = 0; i < 4; i++)
+        split[i] = vmt_reshape(&flat[i], VMT_SHAPE(n, c->heads, c->dim_attn / c->heads));
+    vmt_tensor bias = b->bias;
+    bias.shape[1] = 2 * n - 1;
+    const vmt_tensor host = vmt_tensor_over(b->host_bias, VMT_F32, bias.rank, bias.shape);
+
+    fill_bias(b->host_bias, layer, c, n);
+    VMT_TRY(vmt_upload(ctx, &bias, &host));
+    VMT_TRY(rms_norm(ctx, &y, x, &layer->norm1, c->eps));
+    VMT_TRY(vmt_linear(ctx, &flat[0], &y, &layer->q, VMT_EPILOGUE_NONE));
+    VMT_TRY(vmt_linear(ctx, &flat[1], &y, &layer->k, VMT_EPILOGUE_NONE));
+    VMT_TRY(vmt_linear(ctx, &flat[2], &y, &layer->v, VMT_EPILOGUE_NONE));
+    VMT_TRY(vmt_attention(ctx, &split[3], NULL, &split[0], &split[1], &split[2], &bias, 1.0));
+    VMT_TRY(vmt_linear(ctx, &branch, &flat[3], &layer->o, VMT_EPILOGUE_NONE));
+    return vmt_gate_residual(ctx, x, x, NULL, &branch);
 }
 
-static enum vmt_status attention(vmt_ctx *ctx, const vmt_umt5 *umt5, umt5_run *r,
-                                 const umt5_layer *l)
+/* x += fc2 (fc1(y) ⊙ gelu(gate y)),   y = rms(x) norm2 */
+static enum vmt_status feed_forward_branch(vmt_ctx *ctx, const umt5_buffers *b, vmt_tensor *x,
+                                           const umt5_layer *layer, double eps)
 {
-    vmt_tensor normed = one_head(&r->normed);
-    vmt_tensor q = rows_of(&r->q), k = rows_of(&r->k), v = rows_of(&r->v);
-    const vmt_tensor att = rows_of(&r->att);
+    const int64_t n = x->shape[0];
+    vmt_tensor y = vmt_slice(&b->y, 0, n), branch = vmt_slice(&b->branch, 0, n);
+    vmt_tensor up = vmt_slice(&b->up, 0, n), gate = vmt_slice(&b->gate, 0, n);
 
-    VMT_TRY(vmt_rms_norm_rope(ctx, &normed, &r->x, &l->norm1, NULL, NULL, umt5->config.eps));
-    VMT_TRY(vmt_linear(ctx, &q, &r->normed, &l->q, VMT_EPILOGUE_NONE));
-    VMT_TRY(vmt_linear(ctx, &k, &r->normed, &l->k, VMT_EPILOGUE_NONE));
-    VMT_TRY(vmt_linear(ctx, &v, &r->normed, &l->v, VMT_EPILOGUE_NONE));
-    VMT_TRY(upload_bias(ctx, umt5, l, &r->bias, r->table, r->values, r->count));
-    VMT_TRY(vmt_attention(ctx, &r->att, NULL, &r->q, &r->k, &r->v, &r->bias, 1.0));
-    VMT_TRY(vmt_linear(ctx, &r->branch, &att, &l->o, VMT_EPILOGUE_NONE));
-    return vmt_gate_residual(ctx, &r->x, &r->x, NULL, &r->branch);
+    VMT_TRY(rms_norm(ctx, &y, x, &layer->norm2, eps));
+    VMT_TRY(vmt_linear(ctx, &up, &y, &layer->fc1, VMT_EPILOGUE_NONE));
+    VMT_TRY(vmt_linear(ctx, &gate, &y, &layer->gate, VMT_EPILOGUE_NONE));
+    VMT_TRY(vmt_gelu_gate(ctx, &up, &up, &gate));
+    VMT_TRY(vmt_linear(ctx, &branch, &up, &layer->fc2, VMT_EPILOGUE_NONE));
+    return vmt_gate_residual(ctx, x, x, NULL, &branch);
 }
 
-static enum vmt_status feed_forward(vmt_ctx *ctx, const vmt_umt5 *umt5, umt5_run *r,
-                                    const umt5_layer *l)
+static enum vmt_status embed_all(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_buffers *b,
+                                 const vmt_umt5_sequence *sequences, int64_t count)
 {
-    vmt_tensor normed = one_head(&r->normed);
-
-    VMT_TRY(vmt_rms_norm_rope(ctx, &normed, &r->x, &l->norm2, NULL, NULL, umt5->config.eps));
-    VMT_TRY(vmt_linear(ctx, &r->gate, &r->normed, &l->gate, VMT_EPILOGUE_NONE));
-    VMT_TRY(vmt_linear(ctx, &r->hidden, &r->normed, &l->fc1, VMT_EPILOGUE_NONE));
-    VMT_TRY(vmt_gelu_gate(ctx, &r->hidden, &r->hidden, &r->gate));
-    VMT_TRY(vmt_linear(ctx, &r->branch, &r->hidden, &l->fc2, VMT_EPILOGUE_NONE));
-    return vmt_gate_residual(ctx, &r->x, &r->x, NULL, &r->branch);
+    for (int64_t s = 0, first = 0; s < count; first += sequences[s++].count) {
+        const vmt_umt5_sequence *q = &sequences[s];
+        for (int64_t i = 0; i < q->count; i++)
+            if (q->ids[i] < 0 || q->ids[i] >= umt5->config.vocab)
+                return vmt_fail(ctx, VMT_E_ARG,
+                                "token %" PRId64 " has id %" PRId32
+                                ", the text encoder knows 0 to %" PRId64,
+                                i, q->ids[i], umt5->config.vocab - 1);
+        const vmt_tensor host =
+            vmt_tensor_over((void *)(uintptr_t)q->ids, VMT_I32, VMT_SHAPE(q->count));
+        vmt_tensor ids = vmt_slice(&b->ids, 0, q->count), x = vmt_slice(&b->x, first, q->count);
+        VMT_TRY(vmt_upload(ctx, &ids, &host));
+        VMT_TRY(vmt_embed(ctx, &x, &ids, &umt5->embedding));
+    }
+    return vmt_require_finite(ctx, &b->x, "text encoder, token embedding");
 }
 
-static enum vmt_status run_layer(vmt_ctx *ctx, const vmt_umt5 *umt5, umt5_run *r, umt5_layer *l)
+/* One layer over all sequences, its weights prepared by the caller. */
+static enum vmt_status run_layer(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_buffers *b,
+                                 const vmt_umt5_sequence *sequences, int64_t count, int64_t i)
 {
-    vmt_weight *matrices[LAYER_MATRICES];
-    enum vmt_status status = vmt_check_cancelled(ctx);
-
-    layer_matrices(l, matrices);
-    for (int i = 0; i < LAYER_MATRICES && status == VMT_OK; i++)
-        status = vmt_weight_prepare(ctx, matrices[i], VMT_USE_LINEAR);
-    if (status == VMT_OK)
-        status = attention(ctx, umt5, r, l);
-    if (status == VMT_OK)
-        status = feed_forward(ctx, umt5, r, l);
-    for (int i = 0; i < LAYER_MATRICES; i++)
-        ctx->ops->weight_release(ctx, matrices[i]);
-    return status == VMT_OK ? vmt_require_finite(ctx, &r->x, "hidden state") : status;
+    const umt5_layer *layer = &umt5->layers[i];
+    char where[64];
+    for (int64_t s = 0, first = 0; s < count; first += sequences[s++].count) {
+        vmt_tensor x = vmt_slice(&b->x, first, sequences[s].count);
+        VMT_TRY(attention_branch(ctx, b, &x, layer, &umt5->config));
+        VMT_TRY(feed_forward_branch(ctx, b, &x, layer, umt5->config.eps));
+    }
+    snprintf(where, sizeof where, "text encoder, layer %" PRId64, i);
+    return vmt_require_finite(ctx, &b->x, where);
 }
 
-static enum vmt_status encode(vmt_ctx *ctx, vmt_umt5 *umt5, umt5_run *r, float *out,
-                              const int32_t *ids)
+static enum vmt_status prepare_layer(vmt_ctx *ctx, umt5_layer *layer)
 {
-    const vmt_text_config *c = &umt5->config;
-    const vmt_tensor host_ids = {.data = (void *)(uintptr_t)ids,
-                                 .shape = {r->count, 1, 1, 1, 1},
-                                 .dtype = VMT_I32,
-                                 .rank = 1};
-    vmt_tensor host = vmt_tensor_over(out, VMT_F32, VMT_SHAPE(r->count, c->dim));
-    vmt_tensor rows = one_head(&r->rows);
-
-    VMT_TRY(vmt_upload(ctx, &r->ids, &host_ids));
-    VMT_TRY(vmt_embed(ctx, &r->x, &r->ids, &umt5->embedding));
-    for (int64_t i = 0; i < c->layers; i++)
-        VMT_TRY(vmt_prefix(ctx, run_layer(ctx, umt5, r, &umt5->layers[i]),
-                           "text encoder, layer %" PRId64, i));
-    VMT_TRY(vmt_rms_norm_rope(ctx, &rows, &r->x, &umt5->norm, NULL, NULL, c->eps));
-    VMT_TRY(vmt_require_finite(ctx, &rows, "text encoder, last norm"));
-    return vmt_download(ctx, &host, &r->rows);
-}
-
-static enum vmt_status check_ids(vmt_ctx *ctx, const vmt_text_config *c, const int32_t *ids,
-                                 int64_t count)
-{
-    if (count < 1 || count > 65536)
-        return vmt_fail(ctx, VMT_E_ARG, "%" PRId64 " tokens: must be 1 to 65536", count);
-    for (int64_t i = 0; i < count; i++)
-        if (ids[i] < 0 || ids[i] >= c->vocab)
-            return vmt_fail(ctx, VMT_E_ARG, "token id %" PRId32 ": the vocabulary has %" PRId64,
-                            ids[i], c->vocab);
+    vmt_weight *matrices[MATRICES];
+    layer_matrices(layer, matrices);
+    for (int m = 0; m < MATRICES; m++)
+        VMT_TRY(vmt_weight_prepare(ctx, matrices[m], VMT_USE_LINEAR));
     return VMT_OK;
 }
 
-enum vmt_status vmt_umt5_encode(vmt_ctx *ctx, vmt_umt5 *umt5, float *rows, const int32_t *ids,
-                                int64_t count)
+static void release_layer(vmt_ctx *ctx, umt5_layer *layer)
 {
-    const vmt_text_config *c = &umt5->config;
-    umt5_run r = {.count = count, .arena = vmt_arena_measure()};
+    vmt_weight *matrices[MATRICES];
+    layer_matrices(layer, matrices);
+    for (int m = 0; m < MATRICES; m++)
+        ctx->ops->weight_release(ctx, matrices[m]);
+}
 
-    VMT_TRY(check_ids(ctx, c, ids, count));
-    VMT_TRY(layout(ctx, umt5, &r));
-    VMT_TRY(vmt_arena_open(ctx, &r.arena, r.arena.peak));
-    enum vmt_status status = layout(ctx, umt5, &r);
+static enum vmt_status write_rows(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_buffers *b,
+                                  const vmt_umt5_sequence *sequences, int64_t count)
+{
+    for (int64_t s = 0, first = 0; s < count; first += sequences[s++].count) {
+        const int64_t n = sequences[s].count;
+        const vmt_tensor x = vmt_slice(&b->x, first, n);
+        vmt_tensor rows = vmt_slice(&b->branch, 0, n);
+        vmt_tensor host =
+            vmt_tensor_over(sequences[s].rows, VMT_F32, VMT_SHAPE(n, umt5->config.dim));
+        VMT_TRY(rms_norm(ctx, &rows, &x, &umt5->norm, umt5->config.eps));
+        VMT_TRY(vmt_require_finite(ctx, &rows, "text encoder, result"));
+        VMT_TRY(vmt_download(ctx, &host, &rows));
+    }
+    return VMT_OK;
+}
+
+static enum vmt_status encode(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffers *b,
+                              const vmt_umt5_sequence *sequences, int64_t count,
+                              vmt_umt5_progress_fn *progress, void *user)
+{
+    VMT_TRY(embed_all(ctx, umt5, b, sequences, count));
+    for (int64_t i = 0; i < umt5->config.layers; i++) {
+        VMT_TRY(vmt_check_cancelled(ctx));
+        enum vmt_status status = prepare_layer(ctx, &umt5->layers[i]);
+        if (status == VMT_OK)
+            status = run_layer(ctx, umt5, b, sequences, count, i);
+        release_layer(ctx, &umt5->layers[i]);
+        VMT_TRY(status);
+        if (progress)
+            VMT_TRY(progress(ctx, user, i + 1, umt5->config.layers));
+    }
+    return write_rows(ctx, umt5, b, sequences, count);
+}
+
+enum vmt_status vmt_umt5_encode(vmt_ctx *ctx, vmt_umt5 *umt5, const vmt_umt5_sequence *sequences,
+                                int64_t count, vmt_umt5_progress_fn *progress, void *user)
+{
+    vmt_arena arena = vmt_arena_measure();
+    umt5_buffers b;
+    void *host_bias;
+    VMT_TRY(take_buffers(ctx, &arena, &b, &umt5->config, sequences, count));
+    VMT_TRY(vmt_arena_open(ctx, &arena, arena.peak));
+    enum vmt_status status = take_buffers(ctx, &arena, &b, &umt5->config, sequences, count);
     if (status == VMT_OK)
-        status =
-            vmt_alloc(ctx, (void **)&r.table, (size_t)(c->buckets * c->heads), sizeof *r.table);
-    if (status == VMT_OK)
-        status = vmt_alloc(ctx, (void **)&r.values, (size_t)(c->heads * (2 * count - 1)),
-                           sizeof *r.values);
-    if (status == VMT_OK)
-        status = encode(ctx, umt5, &r, rows, ids);
-    vmt_free(r.table);
-    vmt_free(r.values);
-    vmt_arena_close(ctx, &r.arena);
+        status = vmt_alloc(ctx, &host_bias, (size_t)vmt_numel(&b.bias), sizeof(float));
+    if (status == VMT_OK) {
+        b.host_bias = host_bias;
+        status = encode(ctx, umt5, &b, sequences, count, progress, user);
+        vmt_free(host_bias);
+    }
+    vmt_arena_close(ctx, &arena);
     return status;
 }
 
-enum vmt_status vmt_umt5_encode_bytes(vmt_ctx *ctx, const vmt_umt5 *umt5, int64_t count,
-                                      size_t *bytes)
+enum vmt_status vmt_umt5_encode_bytes(vmt_ctx *ctx, const vmt_umt5 *umt5,
+                                      const vmt_umt5_sequence *sequences, int64_t count,
+                                      size_t *bytes, size_t *mapped)
 {
-    umt5_run r = {.count = count, .arena = vmt_arena_measure()};
-    vmt_weight *matrices[LAYER_MATRICES];
-
-    VMT_TRY(layout(ctx, umt5, &r));
-    *bytes = r.arena.peak;
-    layer_matrices(&umt5->layers[0], matrices);
-    for (int i = 0; i < LAYER_MATRICES; i++)
-        *bytes += ctx->ops->weight_prepare_bytes(ctx, matrices[i], VMT_USE_LINEAR);
+    vmt_arena arena = vmt_arena_measure();
+    umt5_buffers b;
+    size_t largest = 0;
+    VMT_TRY(take_buffers(ctx, &arena, &b, &umt5->config, sequences, count));
+    *mapped = vmt_tensor_bytes(&umt5->embedding.w);
+    for (int64_t i = 0; i < umt5->config.layers; i++) {
+        vmt_weight *matrices[MATRICES];
+        size_t packed = 0;
+        layer_matrices(&umt5->layers[i], matrices);
+        for (int m = 0; m < MATRICES; m++) {
+            const size_t own = ctx->ops->weight_prepare_bytes(ctx, matrices[m], VMT_USE_LINEAR);
+            packed += own;
+            if (!own)
+                *mapped += vmt_tensor_bytes(&matrices[m]->w);
+        }
+        largest = packed > largest ? packed : largest;
+    }
+    *bytes = arena.peak + largest + umt5->vectors.peak + (size_t)vmt_numel(&b.bias) * sizeof(float);
     return VMT_OK;
 }

@@ -1,37 +1,58 @@
 /* SPDX-License-Identifier: MIT
  *
- * The UMT5 encoder: token ids to the rows the DiT's cross-attention reads.
- * Source: Wan-Video/Wan2.1 wan/modules/t5.py (T5Encoder, shared_pos false); UMT5, arXiv 2304.09151.
+ * The UMT5 text encoder: token ids to one row per token.
+ *
+ *   x = E[ids];  per layer   x += Wo attention(q, k, v, B),   q, k, v from rms(x) norm1
+ *                            x += fc2 (fc1(y) ⊙ gelu(gate y)),   y = rms(x) norm2
+ *   rows = rms(x) norm
+ *
+ * Attention has no 1/√d; B is the layer's own bias by relative position.  Only real tokens are
+ * computed: padding is masked in the original, so it cannot change their rows.
+ * Source: Wan-Video/Wan2.1 wan/modules/t5.py.
  */
 #ifndef VMT_TEXT_UMT5_H
 #define VMT_TEXT_UMT5_H
 
 #include "model/model_config.h"
+#include "model/tensor_file.h"
 
 typedef struct vmt_umt5 vmt_umt5;
 
-/* Binds all tensors by their official names; only the norms' vectors are copied.  The file must
- * stay open as long as the encoder.  Errors: VMT_E_MODEL, VMT_E_MEMORY. */
+/* One prompt's tokens and where its rows go. */
+typedef struct vmt_umt5_sequence {
+    const int32_t *ids; /* [count], each below vocab */
+    int64_t count;      /* >= 1 */
+    float *rows;        /* [count, dim], host; written */
+} vmt_umt5_sequence;
+
+/* Called after each layer; anything but VMT_OK stops the encoder with it.  May be NULL. */
+typedef enum vmt_status vmt_umt5_progress_fn(vmt_ctx *ctx, void *user, int64_t layer,
+                                             int64_t layers);
+
+/* Binds a checkpoint's tensors by their official names; converts the norms' vectors, leaves the
+ * matrices mapped.  The file must outlive the encoder.  Errors: VMT_E_MODEL. */
 enum vmt_status vmt_umt5_open(vmt_ctx *ctx, vmt_umt5 **umt5, const vmt_tensor_file *file,
                               const vmt_text_config *config);
+/* NULL is allowed. */
 void vmt_umt5_close(vmt_ctx *ctx, vmt_umt5 *umt5);
+const vmt_text_config *vmt_umt5_get_config(const vmt_umt5 *umt5);
 
-/**
- * Encodes `count` tokens (padding is left out: masked keys do not contribute, so the rows are the
- * same).  Matrices are converted for the backend layer by layer and dropped again.
- *   rows  out  [count, dim] F32, host
- *   ids   in   0 <= id < vocab
- * Errors: VMT_E_ARG (count, ids), VMT_E_MEMORY, VMT_E_NUMERIC (names the layer), VMT_E_CANCELLED.
- */
-enum vmt_status vmt_umt5_encode(vmt_ctx *ctx, vmt_umt5 *umt5, float *rows, const int32_t *ids,
-                                int64_t count);
+/* Encodes all sequences layer by layer: each layer's weights are read, packed and released once, so
+ * that never more than one layer has a second copy.
+ * Errors: VMT_E_ARG (an id out of range), VMT_E_MEMORY, VMT_E_NUMERIC (naming the layer),
+ * VMT_E_CANCELLED; the rows are then undefined. */
+enum vmt_status vmt_umt5_encode(vmt_ctx *ctx, vmt_umt5 *umt5, const vmt_umt5_sequence *sequences,
+                                int64_t count, vmt_umt5_progress_fn *progress, void *user);
 
-/* Bytes that vmt_umt5_encode takes for `count` tokens: activations, and the converted matrices of
- * one layer. */
-enum vmt_status vmt_umt5_encode_bytes(vmt_ctx *ctx, const vmt_umt5 *umt5, int64_t count,
-                                      size_t *bytes);
+/* Bytes that vmt_umt5_encode takes for sequences of these lengths (only `count` is read), its
+ * largest layer's packed weights and the norms' vectors included; *mapped: of weights used where
+ * they lie. */
+enum vmt_status vmt_umt5_encode_bytes(vmt_ctx *ctx, const vmt_umt5 *umt5,
+                                      const vmt_umt5_sequence *sequences, int64_t count,
+                                      size_t *bytes, size_t *mapped);
 
-/* Bucket of the distance key - query. */
+/* Bucket of distance = key - query: half of them for keys to the right; of each half, the first
+ * half one by one, the rest logarithmic up to max_distance. */
 int64_t vmt_umt5_bucket(const vmt_text_config *config, int64_t distance);
 
 #endif
