@@ -2,6 +2,27 @@
 #include "testing.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#ifdef FASTVMT_HAVE_DNNL
+#include "backend/cpu/cpu_backend.h"
+#endif
+
+/* VMT_CPU_LEVEL=avx2 tests backend cpu with the kernels of that instruction set. */
+static void choose_level(vmt_ctx *ctx)
+{
+#ifdef FASTVMT_HAVE_DNNL
+    const char *level = getenv("VMT_CPU_LEVEL");
+    if (!level || strcmp(ctx->ops->name, "cpu") != 0)
+        return;
+    if (vmt_backend_cpu_set_level(ctx, level) != VMT_OK) {
+        print_message("SKIPPED: %s\n", ctx->message);
+        exit(77);
+    }
+#else
+    (void)ctx;
+#endif
+}
 
 vmt_ctx *test_ctx_open(const char *backend, const char *dtype)
 {
@@ -9,6 +30,7 @@ vmt_ctx *test_ctx_open(const char *backend, const char *dtype)
     assert_non_null(ctx);
     vmt_ctx_init(ctx);
     CHECK_OK(ctx, vmt_backend_open(ctx, backend, dtype));
+    choose_level(ctx);
     return ctx;
 }
 

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Opens backend "cpu": the table starts as that of `ref`, and each op that has its own
+ * implementation here overwrites its entry.  A missing one is slow, never wrong.
+ */
+#include "backend/cpu/cpu_backend.h"
+
+#include "backend/cpu/cpu_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void close_cpu(vmt_ctx *ctx)
+{
+    cpu_state *state = ctx->backend;
+
+    if (!state)
+        return;
+    cpu_cache_free(state);
+    if (state->stream)
+        dnnl_stream_destroy(state->stream);
+    if (state->engine)
+        dnnl_engine_destroy(state->engine);
+    free(state->scratch.memory);
+    free(state->pad.memory);
+    vmt_free(state);
+    ctx->backend = NULL;
+}
+
+static void fill_table(vmt_ops *ops)
+{
+    *ops = vmt_ops_ref32;
+    ops->name = "cpu";
+    ops->close = close_cpu;
+    ops->weight_prepare = cpu_weight_prepare;
+    ops->weight_prepare_bytes = cpu_weight_prepare_bytes;
+    ops->weight_release = cpu_weight_release;
+    ops->linear = cpu_linear;
+    ops->linear_bwd = cpu_linear_bwd;
+    ops->linear_bwd_acc = cpu_linear_bwd_acc;
+    ops->lincomb = cpu_lincomb;
+    ops->gelu = cpu_gelu;
+    ops->gelu_bwd = cpu_gelu_bwd;
+    ops->silu = cpu_silu;
+    ops->gelu_gate = cpu_gelu_gate;
+    ops->add = cpu_add;
+    ops->gate_residual = cpu_gate_residual;
+    ops->gate_residual_bwd = cpu_gate_residual_bwd;
+    ops->norm_modulate = cpu_norm_modulate;
+    ops->norm_modulate_bwd_acc = cpu_norm_modulate_bwd_acc;
+    ops->layer_norm = cpu_layer_norm;
+    ops->layer_norm_bwd_acc = cpu_layer_norm_bwd_acc;
+    ops->rms_norm_rope = cpu_rms_norm_rope;
+    ops->rms_norm_rope_bwd = cpu_rms_norm_rope_bwd;
+    ops->rms_norm_channel = cpu_rms_norm_channel;
+    ops->attention = cpu_attention;
+    ops->attention_bwd = cpu_attention_bwd;
+    ops->conv3d = cpu_conv3d;
+}
+
+/* ---------------------------------------------------------------- instruction set */
+
+#ifdef FASTVMT_CPU_X86
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("fma");
+}
+
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+#endif
+
+static const cpu_kernels *best_kernels(void)
+{
+#ifdef FASTVMT_CPU_X86
+    if (has_avx512())
+        return &vmt_cpu_kernels_avx512;
+    if (has_avx2())
+        return &vmt_cpu_kernels_avx2;
+#endif
+    return &vmt_cpu_kernels_base;
+}
+
+const char *vmt_backend_cpu_level(const vmt_ctx *ctx)
+{
+    return ((const cpu_state *)ctx->backend)->kernels->level;
+}
+
+enum vmt_status vmt_backend_cpu_set_level(vmt_ctx *ctx, const char *level)
+{
+    const cpu_kernels *kernels = NULL;
+
+    if (strcmp(level, "base") == 0)
+        kernels = &vmt_cpu_kernels_base;
+#ifdef FASTVMT_CPU_X86
+    if (strcmp(level, "avx2") == 0 && has_avx2())
+        kernels = &vmt_cpu_kernels_avx2;
+    if (strcmp(level, "avx512") == 0 && has_avx512())
+        kernels = &vmt_cpu_kernels_avx512;
+#endif
+    if (!kernels)
+        return vmt_fail(ctx, VMT_E_UNSUPPORTED, "backend cpu: no level %s on this machine", level);
+    cpu_of(ctx)->kernels = kernels;
+    return VMT_OK;
+}
+
+/* ---------------------------------------------------------------- open */
+
+enum vmt_status vmt_backend_cpu_open(vmt_ctx *ctx)
+{
+    void *memory = NULL;
+
+    if (ctx->act != VMT_F32 && ctx->act != VMT_BF16)
+        return vmt_fail(ctx, VMT_E_ARG, "backend cpu: dtype %s, one of F32, BF16",
+                        vmt_dtype_name(ctx->act));
+    VMT_TRY(vmt_alloc(ctx, &memory, 1, sizeof(cpu_state)));
+    cpu_state *state = memory;
+    fill_table(&state->ops);
+    state->kernels = best_kernels();
+    dnnl_status_t status = dnnl_engine_create(&state->engine, dnnl_cpu, 0);
+    if (status == dnnl_success)
+        status = dnnl_stream_create(&state->stream, state->engine, dnnl_stream_default_flags);
+    ctx->backend = state;
+    if (status != dnnl_success) {
+        close_cpu(ctx);
+        return cpu_dnnl_fail(ctx, "open", status);
+    }
+    ctx->real = VMT_F32;
+    ctx->ops = &state->ops;
+    return VMT_OK;
+}
