@@ -175,13 +175,13 @@ static void bundled_on_cpu(void **state)
     check_bundled("cpu", "f32", 2e-5);
 }
 
-/* bf16 activations: values up to 4, 8 bits, a few roundings a layer. */
+/* bf16 activations, residual in float: 0.0053 measured, values up to 4. */
 static void bundled_in_bf16(void **state)
 {
     (void)state;
     if (!test_backend_built("cpu", "bf16"))
         skip();
-    check_bundled("cpu", "bf16", 0.15);
+    check_bundled("cpu", "bf16", 0.02);
 }
 
 static void refuses_bad_ids(void **state)

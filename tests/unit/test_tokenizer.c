@@ -114,6 +114,33 @@ static void test_ids_beyond_the_encoder_are_refused(void **state)
     vmt_tokenizer_close(tokenizer);
 }
 
+/* A model laid out as the official one (tools/make_tokenizer.py --rules): byte fallback, symbols of
+ * the user, rules A -> a and AA -> ab.  Ids: Python's sentencepiece. */
+static void test_official_layout(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int32_t ids[20];
+    } cases[] = {
+        {"a red car AAA \xe2\x9c\xa8",
+         {269, 307, 370, 281, 330, 269, 275, 281, 268, 238, 168, 180, 1}},
+        {"<extra_id_3> A  AA \xe4\xb8\x80", {268, 7, 269, 269, 275, 268, 240, 196, 140, 1}},
+        {"", {1}},
+    };
+    vmt_ctx ctx;
+    vmt_tokenizer *tokenizer;
+    vmt_tokenizer_close(open_bundled(&ctx));
+    CHECK_OK(&ctx, vmt_tokenizer_open(&ctx, &tokenizer, TEST_DATA "/text/byte_fallback.model"));
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int32_t ids[20] = {0};
+        int64_t count;
+        CHECK_OK(&ctx, vmt_tokenizer_encode(&ctx, tokenizer, ids, &count, cases[i].text, 20, 420));
+        assert_memory_equal(ids, cases[i].ids, sizeof ids);
+    }
+    vmt_tokenizer_close(tokenizer);
+}
+
 static void check_refused(const void *bytes, size_t length, const char *what)
 {
     vmt_ctx ctx;
@@ -233,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_long_texts_are_cut),
         cmocka_unit_test(test_empty_text_is_end_alone),
         cmocka_unit_test(test_ids_beyond_the_encoder_are_refused),
+        cmocka_unit_test(test_official_layout),
         cmocka_unit_test(test_hostile_models_are_refused),
         cmocka_unit_test(test_hostile_normalisers_are_refused),
         cmocka_unit_test(test_truncated_models),
