@@ -97,7 +97,7 @@ static double evaluate(problem *p)
            p->track_weight * motion_get(ctx, &p->track, 0);
 }
 
-/* Central differences of every third element against the gradient, relative to its largest. */
+/* Central differences of every eleventh element against the gradient, relative to its largest. */
 static void check_gradient(problem *p, vmt_tensor *x, const vmt_tensor *dx)
 {
     const double h = 1e-5;
@@ -110,7 +110,7 @@ static void check_gradient(problem *p, vmt_tensor *x, const vmt_tensor *dx)
         largest = fmax(largest, fabs(analytic[i]));
     }
     assert_true(largest > 1e-3);
-    for (int64_t i = 0; i < count; i += 3) {
+    for (int64_t i = 0; i < count; i += 11) {
         const double old = motion_get(p->ctx, x, i);
         motion_set(p->ctx, x, i, old + h);
         const double above = evaluate(p);
@@ -240,6 +240,32 @@ static void test_masks(void **state)
     test_ctx_close(ctx);
 }
 
+/* The window loss is linear in the tiles' weights: what single tiles give adds up to the whole. */
+static void test_tile_mask(void **state)
+{
+    vmt_ctx *ctx = test_ctx_open("ref64", NULL);
+    double sum = 0.0;
+    problem p;
+
+    (void)state;
+    open_problem(&p, ctx, VMT_VARIANT_PAPER, 3, 6, 8);
+    evaluate(&p);
+    const double whole = motion_get(ctx, &p.track, 0);
+    p.track_mask = &p.mask;
+    for (int64_t tile = 0; tile < p.plan.tiles; tile++) {
+        float weights[3 * 48];
+        for (int64_t i = 0; i < 3 * 48; i++)
+            weights[i] = i % 48 / 8 / 3 * 2 + i % 8 / 4 == tile ? 2.0f : 0.0f;
+        CHECK_OK(ctx, vmt_motion_mask_set(ctx, &p.plan, &p.mask, weights));
+        evaluate(&p);
+        sum += motion_get(ctx, &p.track, 0);
+    }
+    assert_true(whole > 0.0);
+    assert_near(sum, 2.0 * whole, 1e-12);
+    close_problem(&p);
+    test_ctx_close(ctx);
+}
+
 static void test_bad_mask(void **state)
 {
     vmt_ctx *ctx = test_ctx_open("ref", NULL);
@@ -342,10 +368,10 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gradient), cmocka_unit_test(test_two_references),
-        cmocka_unit_test(test_masks),    cmocka_unit_test(test_bad_mask),
-        cmocka_unit_test(test_pairs),    cmocka_unit_test(test_no_windows),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_gradient),   cmocka_unit_test(test_two_references),
+        cmocka_unit_test(test_masks),      cmocka_unit_test(test_bad_mask),
+        cmocka_unit_test(test_tile_mask),  cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_no_windows), cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests_name("motion_loss", tests, NULL, NULL);
 }
