@@ -4,6 +4,7 @@
 #include "model/tensor_file.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -28,8 +29,16 @@ void fuzz_tensor_file(const uint8_t *bytes, size_t length)
     vmt_ctx ctx;
 
     vmt_ctx_init(&ctx);
-    if (vmt_tensor_file_open(&ctx, &file, fuzz_file(bytes, length)) != VMT_OK) {
+    if (length > 0 && bytes[0] == '{') /* an index would open files of this machine */
+        return;
+    unsigned char *copy = malloc(length ? length : 1); /* exact: ASan sees a byte read too far */
+    if (!copy)
+        abort();
+    if (length > 0)
+        memcpy(copy, bytes, length);
+    if (vmt_tensor_file_open_bytes(&ctx, &file, copy, length, "input") != VMT_OK) {
         FUZZ_REFUSED(ctx);
+        free(copy);
         return;
     }
     for (int64_t i = 0; i < vmt_tensor_file_count(file); i++) {
@@ -43,4 +52,5 @@ void fuzz_tensor_file(const uint8_t *bytes, size_t length)
     }
     vmt_tensor_file_hash(file, hash);
     vmt_tensor_file_close(file);
+    free(copy);
 }
