@@ -5,8 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 passed=0 failed=0 skipped=0 cut=0
-# Two programs at once share the cores: waiting threads must sleep, not spin.
-export OMP_WAIT_POLICY=passive
 
 for preset in "$@"; do
     echo "== $preset: build"
