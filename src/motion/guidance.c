@@ -20,8 +20,10 @@ enum vmt_status vmt_guidance_state_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_gu
 
 void vmt_guidance_rewind(vmt_guidance_state *state)
 {
+    const double unknown = (double)NAN;
+
     state->inner_step = 0;
-    state->losses = (vmt_motion_losses){NAN, NAN, NAN};
+    state->losses = (vmt_motion_losses){unknown, unknown, unknown};
 }
 
 int64_t vmt_guidance_state_tensors(const vmt_guidance_state *state, vmt_named_tensor *tensors)
