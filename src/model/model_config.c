@@ -271,7 +271,7 @@ static enum vmt_status read_normalisation(const struct source *s, vmt_vae_config
 
     VMT_TRY(find_list(s, "mean", (int)v->z_dim, &mean));
     VMT_TRY(find_list(s, "std", (int)v->z_dim, &std));
-    if ((!mean || !std) && v->z_dim != WAN_Z)
+    if ((!mean || !std) && v->z_dim > WAN_Z)
         return vmt_fail(s->ctx, VMT_E_MODEL,
                         "%s: mean and std of %lld latent channels are unknown (a config.json can "
                         "give them)",
@@ -354,10 +354,10 @@ enum vmt_status vmt_text_config_read(vmt_ctx *ctx, vmt_text_config *text,
     if (t.dim_attn % t.heads != 0)
         return vmt_fail(ctx, VMT_E_MODEL, "%s: dim_attn %lld does not split into %lld heads",
                         label(&s), (long long)t.dim_attn, (long long)t.heads);
-    if (t.buckets % 4 != 0 || t.max_distance <= t.buckets / 4)
+    if (t.max_distance <= t.buckets / 2 / 2)
         return vmt_fail(ctx, VMT_E_MODEL,
-                        "%s: %lld buckets up to distance %lld; expected a multiple of 4, and a "
-                        "distance above a quarter of them",
+                        "%s: %lld buckets up to distance %lld; expected a distance above a quarter "
+                        "of them",
                         label(&s), (long long)t.buckets, (long long)t.max_distance);
     *text = t;
     return VMT_OK;

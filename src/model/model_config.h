@@ -37,7 +37,7 @@ typedef struct vmt_vae_config {
 /* The UMT5 text encoder.  dim_attn % heads == 0. */
 typedef struct vmt_text_config {
     int64_t vocab, dim, dim_attn, dim_ffn, heads, layers;
-    int64_t buckets;      /* of the relative position bias, a multiple of 4 */
+    int64_t buckets;      /* of the relative position bias, 4 at least */
     int64_t max_distance; /* beyond this all positions share a bucket */
     int64_t text_len;     /* tokens at most, the end token included */
     double eps;

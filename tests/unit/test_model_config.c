@@ -172,7 +172,7 @@ static void bad_values(void **state)
     refuse("{\"dit\":{\"file\":\"../x\"}}", VMT_E_FORMAT, "dit.file");
     refuse("{\"dit\":[]}", VMT_E_FORMAT, "no object");
     refuse("{\"vae\":{\"z_dim\":65}}", VMT_E_FORMAT, "z_dim");
-    refuse("{\"vae\":{\"z_dim\":8}}", VMT_E_MODEL, "mean and std");
+    refuse("{\"vae\":{\"z_dim\":17}}", VMT_E_MODEL, "mean and std");
     refuse("{\"vae\":{\"z_dim\":2,\"mean\":[0,0],\"std\":[1,1]}}", VMT_OK, NULL);
     refuse("{\"vae\":{\"z_dim\":2,\"mean\":[0,0],\"std\":[1,0]}}", VMT_E_FORMAT, "number from");
     refuse("{\"vae\":{\"std\":[1,1]}}", VMT_E_FORMAT, "16 entries");
@@ -180,8 +180,8 @@ static void bad_values(void **state)
     refuse("{\"vae\":{\"dim\":3,\"dim_mult\":[1,1,2,2]}}", VMT_E_MODEL, "odd number");
     refuse("{\"vae\":{\"stride\":[4,8,16]}}", VMT_E_FORMAT, "from 8 to 8");
     refuse("{\"text\":{\"num_heads\":5}}", VMT_E_MODEL, "5 heads");
-    refuse("{\"text\":{\"num_buckets\":30}}", VMT_E_MODEL, "multiple of 4");
-    refuse("{\"text\":{\"max_distance\":8}}", VMT_E_MODEL, "multiple of 4");
+    refuse("{\"text\":{\"num_buckets\":3}}", VMT_E_FORMAT, "num_buckets");
+    refuse("{\"text\":{\"max_distance\":8}}", VMT_E_MODEL, "a quarter");
     refuse("{\"text\":{\"shared_pos\":true}}", VMT_E_UNSUPPORTED, "shared_pos");
     refuse("{\"text\":{\"eos_id\":2}}", VMT_E_UNSUPPORTED, "eos_id");
     refuse("{\"motion\":{\"windw\":5}}", VMT_E_FORMAT, "motion.windw");
