@@ -7,13 +7,13 @@ FUZZ_SECONDS ?= 60
 .PHONY: build demo test fuzz bench minimal format lint clean deps
 
 build: deps                 ## the program: build/release/fastvmt
-	tools/build.sh release
+	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=OFF
 
 deps:
 	tools/install_deps.sh build
 
 demo: deps                  ## a real transfer: demo/out.mp4 and demo/compare.mp4
-	tools/build.sh release -DFASTVMT_TESTS=OFF
+	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=OFF
 	tools/demo.sh build/release/fastvmt
 
 test:                       ## all tests, plain and under AddressSanitizer + UBSan
@@ -28,8 +28,8 @@ fuzz:                       ## every fuzz target for FUZZ_SECONDS
 	tools/build.sh fuzz
 	tools/run_fuzz.sh build/fuzz $(FUZZ_SECONDS)
 
-bench: deps                 ## time of each op
-	tools/build.sh release
+bench: deps                 ## benchmarks: where the time goes
+	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=ON
 	tools/run_bench.sh build/release
 
 format:
