@@ -255,7 +255,8 @@ static enum vmt_status run_amf(vmt_ctx *ctx, motion_case *m, bool first)
     VMT_TRY(vmt_probe_emit(ctx, m->c, &m->flow, 3, m->flow.shape, "out.%s.flow", m->variant));
     VMT_TRY(vmt_probe_emit(ctx, m->c, &m->track_loss, 0, NULL, "out.%s.track", m->variant));
     VMT_TRY(vmt_probe_emit(ctx, m->c, &m->amf_loss, 0, NULL, "out.%s.amf_loss", m->variant));
-    VMT_TRY(emit_windows(ctx, m));
+    if (m->plan.windowed_pairs > 0)
+        VMT_TRY(emit_windows(ctx, m));
     return gradients(ctx, m);
 }
 
