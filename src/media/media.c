@@ -1,11 +1,234 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ *
+ * Which reader or writer a file is for, and the libav module.
+ */
 #include "media/media.h"
 
-bool media_reads_video_files(void)
+#include "media/media_path.h"
+#include "media/source.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- the module: beside the program, or where an installation puts it */
+
+static void *open_module(void)
 {
-#ifdef FASTVMT_HAVE_LIBAV
-    return true;
-#else
-    return false;
-#endif
+    static const char *const places[] = {"", "../", "../lib/fastvmt/"};
+    char program[PATH_MAX], path[PATH_MAX + 64];
+    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    void *module = NULL;
+
+    if (length <= 0)
+        return dlopen(MEDIA_LIBAV_FILE, RTLD_NOW | RTLD_LOCAL);
+    program[length] = '\0';
+    char *slash = strrchr(program, '/');
+    if (slash)
+        slash[1] = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof *places && !module; i++) {
+        snprintf(path, sizeof path, "%s%s%s", program, places[i], MEDIA_LIBAV_FILE);
+        if (!access(path, R_OK))
+            module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    }
+    return module ? module : dlopen(MEDIA_LIBAV_FILE, RTLD_NOW | RTLD_LOCAL);
+}
+
+enum vmt_status media_libav_load(vmt_ctx *ctx, const media_libav **libav, const char *path)
+{
+    void *module = open_module(); /* never closed: libav keeps state of its own */
+    void *symbol = module ? dlsym(module, MEDIA_LIBAV_SYMBOL) : NULL;
+    media_libav_get *get;
+
+    *libav = NULL;
+    if (symbol) {
+        memcpy(&get, &symbol, sizeof get); /* ISO C has no cast from object to function */
+        *libav = get(vmt_version());
+    }
+    if (*libav)
+        return VMT_OK;
+    return vmt_fail(ctx, VMT_E_UNSUPPORTED,
+                    "%s: needs libav, which is %s: install FFmpeg's libraries, or use .y4m (also "
+                    "\"-\") or a pattern NAME%%05d.ppm",
+                    path,
+                    !module  ? "not there"
+                    : symbol ? "there for another version of this program"
+                             : "there in a broken build");
+}
+
+bool media_has_libav(void)
+{
+    const media_libav *libav;
+    vmt_ctx ctx;
+
+    vmt_ctx_init(&ctx);
+    return media_libav_load(&ctx, &libav, "") == VMT_OK;
+}
+
+/* ---- in */
+
+static enum vmt_status open_stdio(vmt_ctx *ctx, media_source *source, const char *path, FILE *file)
+{
+    char head[10];
+    const size_t length = fread(head, 1, sizeof head, file);
+    const bool is_y4m = length == sizeof head && !memcmp(head, "YUV4MPEG2 ", sizeof head);
+
+    if (is_y4m)
+        return media_open_y4m(ctx, source, path, file);
+    if (media_is_standard(path))
+        return vmt_fail(ctx, VMT_E_FORMAT, "standard input: %s, expected Y4M (YUV4MPEG2)",
+                        length ? "another format" : "empty");
+    if (!length && !ferror(file)) {
+        fclose(file);
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: empty file, expected a video", path);
+    }
+    if (length > 2 && !memcmp(head, "P6", 2)) {
+        rewind(file);
+        return media_open_ppm(ctx, source, path, file);
+    }
+    fclose(file);
+    const media_libav *libav;
+    VMT_TRY(media_libav_load(ctx, &libav, path));
+    return libav->open(ctx, source, path);
+}
+
+enum vmt_status media_open_file(vmt_ctx *ctx, media_source *source, const char *path)
+{
+    FILE *file = media_is_standard(path) ? stdin : fopen(path, "rbe");
+
+    if (!file)
+        return vmt_fail(ctx, VMT_E_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    return open_stdio(ctx, source, path, file);
+}
+
+enum vmt_status media_describe(vmt_ctx *ctx, const char *path, char **text, char **comment)
+{
+    const media_libav *libav;
+
+    *text = *comment = NULL;
+    VMT_TRY(media_libav_load(ctx, &libav, path));
+    return libav->describe(ctx, path, text, comment);
+}
+
+/* ---- out */
+
+enum kind { KIND_NONE, KIND_Y4M, KIND_H264, KIND_PPM, KIND_PNG };
+
+static enum kind kind_of(const char *path)
+{
+    if (media_is_standard(path))
+        return KIND_Y4M;
+    if (media_is_folder_name(path))
+        return KIND_PNG;
+    if (media_is_pattern(path))
+        return media_ends_with(path, ".png")   ? KIND_PNG
+               : media_ends_with(path, ".ppm") ? KIND_PPM
+                                               : KIND_NONE;
+    if (media_ends_with(path, ".y4m"))
+        return KIND_Y4M;
+    if (media_ends_with(path, ".mp4") || media_ends_with(path, ".mov") ||
+        media_ends_with(path, ".mkv"))
+        return KIND_H264;
+    return KIND_NONE;
+}
+
+static enum vmt_status check_folder(vmt_ctx *ctx, const char *path)
+{
+    char folder[PATH_MAX];
+    size_t length = strlen(path);
+
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    while (length && path[length - 1] != '/')
+        length--;
+    if (length >= sizeof folder)
+        return vmt_fail(ctx, VMT_E_ARG, "%.64s…: the name is too long", path);
+    snprintf(folder, sizeof folder, "%.*s", (int)length, path);
+    if (access(length ? folder : ".", W_OK | X_OK))
+        return vmt_fail(ctx, VMT_E_IO, "%s: cannot be written: folder %s: %s", path,
+                        length ? folder : ".", strerror(errno));
+    return VMT_OK;
+}
+
+enum vmt_status media_check_output(vmt_ctx *ctx, const char *path)
+{
+    const enum kind kind = kind_of(path);
+    const media_libav *libav;
+
+    if (kind == KIND_NONE)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "%s: unknown kind of output: end it in .mp4, .mov, .mkv, .y4m, \"/\" (PNG "
+                        "files), %%05d.png or %%05d.ppm",
+                        path);
+    if (kind == KIND_H264 || kind == KIND_PNG)
+        VMT_TRY(media_libav_load(ctx, &libav, path));
+    if (kind == KIND_H264 && !libav->has_h264())
+        return vmt_fail(ctx, VMT_E_UNSUPPORTED,
+                        "%s: this libav has no libx264: install it, or write .y4m or \"/\" (PNG)",
+                        path);
+    return media_is_standard(path) ? VMT_OK : check_folder(ctx, path);
+}
+
+enum vmt_status media_write(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
+                            const media_write_options *options)
+{
+    const media_write_options defaults = {.crf = MEDIA_DEFAULT_CRF};
+    const media_libav *libav;
+
+    if (!options)
+        options = &defaults;
+    if (options->crf < 0 || options->crf > 51)
+        return vmt_fail(ctx, VMT_E_ARG, "--crf %d: 0 to 51", options->crf);
+    if (clip->frames < 1 || clip->width < 1 || clip->height < 1 || !(clip->fps > 0))
+        return vmt_fail(ctx, VMT_E_ARG, "%s: nothing to write: the clip is empty", path);
+    VMT_TRY(media_check_output(ctx, path));
+    switch (kind_of(path)) {
+    case KIND_H264:
+        VMT_TRY(media_libav_load(ctx, &libav, path));
+        return libav->write_h264(ctx, clip, path, options);
+    case KIND_Y4M:
+        return media_write_y4m(ctx, clip, path);
+    case KIND_PNG:
+    case KIND_PPM:
+        return media_write_pictures(ctx, clip, path);
+    case KIND_NONE:
+        break;
+    }
+    return vmt_fail(ctx, VMT_E_INTERNAL, "%s: kind of output not handled", path);
+}
+
+/* An empty folder holds nothing that could be lost. */
+static bool holds_files(const char *folder)
+{
+    DIR *stream = opendir(folder);
+    const struct dirent *entry;
+    bool found = false;
+
+    while (stream && !found && (entry = readdir(stream)))
+        found = strcmp(entry->d_name, ".") && strcmp(entry->d_name, "..");
+    if (stream)
+        closedir(stream);
+    return found;
+}
+
+bool media_would_replace(const char *path)
+{
+    struct stat info;
+
+    if (media_is_standard(path))
+        return false;
+    if (media_is_folder_name(path))
+        return holds_files(path);
+    if (media_is_pattern(path)) {
+        char *first = media_pattern_path(path, 0);
+        const bool exists = first && !stat(first, &info);
+        free(first);
+        return exists;
+    }
+    return !stat(path, &info) && S_ISREG(info.st_mode);
 }

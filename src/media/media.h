@@ -1,10 +1,98 @@
-/* SPDX-License-Identifier: MIT */
+/* SPDX-License-Identifier: MIT
+ *
+ * Clips in and out of files.  A library of its own: libfastvmt knows no video format, and what
+ * needs libav is a module loaded at run time, so that a machine without libav still reads and
+ * writes Y4M and PPM.
+ *
+ * Read: whatever ffmpeg reads, Y4M (own reader, also from "-"), folders and patterns of PNG or PPM.
+ * Written: H.264 in .mp4, .mov or .mkv; Y4M (.y4m, "-"); folders and patterns of PNG or PPM.
+ */
 #ifndef VMT_MEDIA_H
 #define VMT_MEDIA_H
 
+#include "fastvmt/fastvmt.h"
+
 #include <stdbool.h>
 
-/* True when this build reads what ffmpeg reads; else Y4M only. */
-bool media_reads_video_files(void);
+enum {
+    MEDIA_MAX_SIDE = 8192,    /* pixels in each direction of what is read */
+    MEDIA_DEFAULT_CRF = 18,   /* visually lossless */
+    MEDIA_FOLDER_FPS = 16,    /* of pictures, which carry no rate */
+    MEDIA_MAX_FRAMES = 100000 /* per clip */
+};
+
+/* Bytes of RGB in one clip: 16 GiB. */
+#define MEDIA_MAX_CLIP_BYTES (INT64_C(1) << 34)
+
+/* How a frame of another aspect ratio becomes the size asked for. */
+enum media_fit {
+    MEDIA_FIT_CROP = 0, /* the centre of that aspect ratio (as FastVMT does) */
+    MEDIA_FIT_PAD,      /* all of it, black bars */
+    MEDIA_FIT_STRETCH   /* all of it, distorted */
+};
+
+typedef struct media_read_options {
+    int64_t start_frame;   /* first frame taken, from 0; of the source, before resampling */
+    double start_seconds;  /* the same as a time; used when > 0 */
+    int64_t frames;        /* 0: all there are */
+    int64_t stride;        /* every stride-th frame (0: 1); motion gets that much faster */
+    double fps;            /* resampled to this rate by nearest timestamp; speed stays; 0: as it is.
+                              Folders of pictures are taken to have this rate */
+    int64_t width, height; /* 0: as it is */
+    enum media_fit fit;
+} media_read_options;
+
+/**
+ * Reads a clip.  `options` may be NULL.  Colours become full-range RGB by the stream's matrix and
+ * range (untagged: BT.709 from 1280x577 pixels on, else BT.601; limited); rotation and pixel aspect
+ * of the stream are applied; alpha is dropped; the transfer curve is left alone.
+ * Errors: VMT_E_IO, VMT_E_FORMAT (no video, no frame, damaged, too large), VMT_E_ARG (fewer frames
+ * than asked for), VMT_E_MEMORY, VMT_E_UNSUPPORTED (needs libav), VMT_E_CANCELLED.
+ */
+VMT_MUST_CHECK enum vmt_status media_read(vmt_ctx *ctx, vmt_clip *clip, const char *path,
+                                          const media_read_options *options);
+
+typedef struct media_write_options {
+    int crf;             /* H.264 quality: 0 (lossless) to 51; less is better */
+    const char *comment; /* JSON for the container's comment tag, or NULL */
+} media_write_options;
+
+/**
+ * Writes a clip; the name's ending tells the format, a folder or "NAME/" means NAME/00000.png, ….
+ * H.264 is 4:2:0 for even sizes and 4:4:4 for odd ones (4:2:0 cannot have them), BT.709 limited,
+ * byte for byte the same for the same clip.  The file appears whole or not at all; in a folder,
+ * older frames of the same pattern are replaced, those beyond the last removed.
+ * Errors: VMT_E_ARG (unknown ending), VMT_E_IO, VMT_E_UNSUPPORTED, VMT_E_MEMORY.
+ */
+VMT_MUST_CHECK enum vmt_status media_write(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
+                                           const media_write_options *options);
+
+/** Fails as media_write would for this name, before the work is done: unknown ending, missing
+ * folder, missing libav. */
+VMT_MUST_CHECK enum vmt_status media_check_output(vmt_ctx *ctx, const char *path);
+
+/** True when media_write to this path would replace something. */
+bool media_would_replace(const char *path);
+
+/**
+ * Side by side: reference with its motion field | result, enlarged by a whole factor when small.
+ *   flow  [flow_frames, grid_h, grid_w, 2] displacement to the next frame, rows then columns, in
+ *         pixels of the reference; NULL: no arrows.  Frames past the last repeat the last.
+ * Both clips must have the same size; the shorter one decides the length.
+ */
+VMT_MUST_CHECK enum vmt_status media_compare(vmt_ctx *ctx, vmt_clip *picture,
+                                             const vmt_clip *reference, const vmt_clip *result,
+                                             const float *flow, int64_t flow_frames, int64_t grid_h,
+                                             int64_t grid_w);
+
+/**
+ * Lines about a video's streams, for `info`; allocated, freed with vmt_text_free.
+ * *comment receives the container's comment tag, or NULL; freed likewise.
+ */
+VMT_MUST_CHECK enum vmt_status media_describe(vmt_ctx *ctx, const char *path, char **text,
+                                              char **comment);
+
+/** True when libav is here: the module was built and its libraries are installed. */
+bool media_has_libav(void);
 
 #endif

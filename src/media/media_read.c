@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Source to clip: which frames, at which size.
+ */
+#include "media/media_path.h"
+#include "media/resize.h"
+#include "media/source.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct reader {
+    media_source *source;
+    media_read_options want;
+    vmt_clip *clip;      /* filled frame by frame; width and height 0 before the first */
+    int64_t room;        /* frames that clip->pixels can hold */
+    uint8_t *rgb;        /* the current frame at its own size */
+    size_t rgb_bytes;    /* of it */
+    uint8_t *held;       /* resampling: the frame before, already fitted */
+    double held_time;    /* of it */
+    bool holds;          /* whether there is one */
+    int64_t index;       /* frames of the source seen */
+    int64_t since_start; /* of these, from the first wanted one on */
+    double first_time;   /* time of the first frame to take */
+    bool started;        /* first_time is known */
+} reader;
+
+static enum vmt_status check_options(vmt_ctx *ctx, const media_read_options *o)
+{
+    if (o->start_frame < 0 || !(o->start_seconds >= 0 && o->start_seconds < 1e9))
+        return vmt_fail(ctx, VMT_E_ARG, "--start: a frame number or seconds, not negative");
+    if (o->frames < 0 || o->frames > MEDIA_MAX_FRAMES)
+        return vmt_fail(ctx, VMT_E_ARG, "--frames %" PRId64 ": 1 to %d", o->frames,
+                        MEDIA_MAX_FRAMES);
+    if (o->stride < 0 || o->stride > MEDIA_MAX_FRAMES)
+        return vmt_fail(ctx, VMT_E_ARG, "--stride %" PRId64 ": 1 to %d", o->stride,
+                        MEDIA_MAX_FRAMES);
+    if (!(o->fps >= 0 && o->fps <= 1000))
+        return vmt_fail(ctx, VMT_E_ARG, "--fps %g: above 0, at most 1000", o->fps);
+    if (o->width < 0 || o->height < 0 || !o->width != !o->height || o->width > MEDIA_MAX_SIDE ||
+        o->height > MEDIA_MAX_SIDE)
+        return vmt_fail(ctx, VMT_E_ARG, "--size %" PRId64 "x%" PRId64 ": each side 1 to %d",
+                        o->width, o->height, MEDIA_MAX_SIDE);
+    return VMT_OK;
+}
+
+/* ---- frames of the clip */
+
+static size_t frame_bytes(const vmt_clip *clip)
+{
+    return (size_t)(clip->width * clip->height * 3); /* sides are checked: fits 2^28 */
+}
+
+static enum vmt_status make_room(vmt_ctx *ctx, reader *r)
+{
+    vmt_clip *clip = r->clip;
+    const int64_t most = MEDIA_MAX_CLIP_BYTES / (int64_t)frame_bytes(clip);
+
+    if (clip->frames < r->room)
+        return VMT_OK;
+    if (clip->frames >= most || clip->frames >= MEDIA_MAX_FRAMES)
+        return vmt_fail(ctx, VMT_E_MEMORY,
+                        "%s: more than %" PRId64 " frames of %" PRId64 "x%" PRId64
+                        " pixels: take fewer (--frames) or smaller ones (--size)",
+                        r->source->path, clip->frames, clip->width, clip->height);
+    int64_t room = r->want.frames ? r->want.frames : 2 * r->room + 16;
+    room = room > most ? most : room;
+    void *pixels = realloc(clip->pixels, frame_bytes(clip) * (size_t)room);
+    if (!pixels)
+        return vmt_fail(ctx, VMT_E_MEMORY,
+                        "%s: no memory for %" PRId64 " frames of %" PRId64 "x%" PRId64
+                        " pixels: take fewer (--frames) or smaller ones (--size)",
+                        r->source->path, room, clip->width, clip->height);
+    clip->pixels = pixels;
+    r->room = room;
+    return VMT_OK;
+}
+
+static bool is_full(const reader *r)
+{
+    return r->want.frames > 0 && r->clip->frames >= r->want.frames;
+}
+
+/* The first frame decides the size when none was asked for. */
+static void choose_size(reader *r)
+{
+    const media_source *s = r->source;
+    const double aspect = s->pixel_aspect;
+
+    if (r->clip->width)
+        return;
+    r->clip->width = r->want.width;
+    r->clip->height = r->want.height;
+    if (r->want.width)
+        return;
+    r->clip->width = s->width;
+    r->clip->height = s->height;
+    if (aspect > 1)
+        r->clip->width = (int64_t)((double)s->width * aspect + 0.5);
+    else if (aspect < 1)
+        r->clip->height = (int64_t)((double)s->height / aspect + 0.5);
+}
+
+/* The source's current frame at the clip's size. */
+static enum vmt_status fetch(vmt_ctx *ctx, reader *r, uint8_t *to)
+{
+    media_source *s = r->source;
+    const size_t bytes = (size_t)(s->width * s->height * 3);
+
+    if (s->width == r->clip->width && s->height == r->clip->height)
+        return s->rgb(ctx, s, to);
+    if (bytes > r->rgb_bytes) {
+        free(r->rgb);
+        r->rgb = malloc(bytes);
+        r->rgb_bytes = r->rgb ? bytes : 0;
+        if (!r->rgb)
+            return vmt_fail(ctx, VMT_E_MEMORY, "%s: no memory for a frame of %zu bytes", s->path,
+                            bytes);
+    }
+    VMT_TRY(s->rgb(ctx, s, r->rgb));
+    const media_view view = {r->rgb, s->width, s->height, 3 * s->width};
+    return media_fit_frame(ctx, to, r->clip->width, r->clip->height, r->want.fit, &view,
+                           s->pixel_aspect);
+}
+
+static enum vmt_status append(vmt_ctx *ctx, reader *r, const uint8_t *fitted)
+{
+    VMT_TRY(make_room(ctx, r));
+    uint8_t *to = r->clip->pixels + (size_t)r->clip->frames * frame_bytes(r->clip);
+    if (fitted)
+        memcpy(to, fitted, frame_bytes(r->clip));
+    else
+        VMT_TRY(fetch(ctx, r, to));
+    r->clip->frames++;
+    return VMT_OK;
+}
+
+/* ---- which frames */
+
+/* True from the first wanted frame on. */
+static bool has_started(reader *r, double time)
+{
+    const double half = 0.5 / r->source->fps;
+
+    if (!r->started)
+        r->started = r->want.start_seconds > 0 ? time >= r->want.start_seconds - half
+                                               : r->index >= r->want.start_frame;
+    return r->started;
+}
+
+static enum vmt_status take_by_index(vmt_ctx *ctx, reader *r, double time)
+{
+    if (!has_started(r, time))
+        return VMT_OK;
+    return r->since_start++ % r->want.stride ? VMT_OK : append(ctx, r, NULL);
+}
+
+static double wanted_time(const reader *r)
+{
+    return r->first_time + (double)(r->clip->frames * r->want.stride) / r->want.fps;
+}
+
+/* The held frame is the nearest for all wanted times up to the middle between it and `time`. */
+static enum vmt_status emit_held(vmt_ctx *ctx, reader *r, double until)
+{
+    while (r->holds && !is_full(r) && wanted_time(r) <= until)
+        VMT_TRY(append(ctx, r, r->held));
+    return VMT_OK;
+}
+
+static enum vmt_status take_by_time(vmt_ctx *ctx, reader *r, double time)
+{
+    void *memory;
+
+    if (!has_started(r, time))
+        return VMT_OK;
+    if (!r->held) {
+        VMT_TRY(vmt_alloc(ctx, &memory, frame_bytes(r->clip), 1));
+        r->held = memory;
+        r->first_time = time;
+    }
+    VMT_TRY(emit_held(ctx, r, (r->held_time + time) / 2));
+    r->holds = true;
+    r->held_time = time;
+    return fetch(ctx, r, r->held);
+}
+
+/* The last frame is shown for one more period; a wanted time at its very end is the next one's. */
+static enum vmt_status finish_by_time(vmt_ctx *ctx, reader *r)
+{
+    return emit_held(ctx, r, r->held_time + (1 - 1e-6) / r->source->fps);
+}
+
+static enum vmt_status read_frames(vmt_ctx *ctx, reader *r)
+{
+    const bool by_time = r->want.fps > 0;
+    double time = 0;
+    bool more = true;
+
+    for (; !is_full(r); r->index++) {
+        VMT_TRY(vmt_check_cancelled(ctx));
+        VMT_TRY(r->source->next(ctx, r->source, &more, &time));
+        if (!more)
+            break;
+        choose_size(r);
+        VMT_TRY(media_check_size(ctx, r->source->path, r->clip->width, r->clip->height));
+        VMT_TRY(by_time ? take_by_time(ctx, r, time) : take_by_index(ctx, r, time));
+    }
+    return by_time ? finish_by_time(ctx, r) : VMT_OK;
+}
+
+static enum vmt_status check_count(vmt_ctx *ctx, const reader *r)
+{
+    const char *path = r->source->path;
+
+    if (!r->index)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: no frame in it: name a video with at least one",
+                        path);
+    if (!r->clip->frames)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "%s: --start lies behind its end: it has %" PRId64 " frames", path,
+                        r->index);
+    if (r->clip->frames < r->want.frames)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "%s: %" PRId64 " frames asked for, only %" PRId64
+                        " there: ask for fewer with --frames, or lower --start or --stride",
+                        path, r->want.frames, r->clip->frames);
+    return VMT_OK;
+}
+
+/* Gives back what doubling took too much. */
+static void shrink(vmt_clip *clip)
+{
+    void *pixels = realloc(clip->pixels, frame_bytes(clip) * (size_t)clip->frames);
+    if (pixels)
+        clip->pixels = pixels;
+}
+
+static enum vmt_status open_source(vmt_ctx *ctx, media_source *source, const char *path, double fps)
+{
+    if (!*path)
+        return vmt_fail(ctx, VMT_E_ARG, "the name of the clip is empty");
+    if (media_is_folder_name(path) || media_is_pattern(path))
+        return media_open_pictures(ctx, source, path, fps);
+    return media_open_file(ctx, source, path);
+}
+
+enum vmt_status media_read(vmt_ctx *ctx, vmt_clip *clip, const char *path,
+                           const media_read_options *options)
+{
+    media_source source = {.path = path, .pixel_aspect = 1};
+    reader r = {.source = &source, .clip = clip};
+
+    *clip = (vmt_clip){0};
+    if (options)
+        r.want = *options;
+    VMT_TRY(check_options(ctx, &r.want));
+    if (!r.want.stride)
+        r.want.stride = 1;
+    VMT_TRY(open_source(ctx, &source, path, r.want.fps));
+    clip->fps = r.want.fps > 0 ? r.want.fps : source.fps;
+    enum vmt_status status = read_frames(ctx, &r);
+    if (status == VMT_OK)
+        status = check_count(ctx, &r);
+    source.close(&source);
+    free(r.rgb);
+    vmt_free(r.held);
+    if (status == VMT_OK)
+        shrink(clip);
+    else
+        vmt_clip_free(clip);
+    return status;
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+#include "clips.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+enum { DARKEST = 40, FRAME_STEP = 4 };
+
+static vmt_clip make(vmt_ctx *ctx, int64_t frames, int64_t width, int64_t height, double fps)
+{
+    vmt_clip clip;
+    CHECK_OK(ctx, vmt_clip_new(ctx, &clip, frames, height, width, fps));
+    return clip;
+}
+
+vmt_clip test_clip_smooth(vmt_ctx *ctx, int64_t frames, int64_t width, int64_t height, double fps)
+{
+    vmt_clip clip = make(ctx, frames, width, height, fps);
+    uint8_t *rgb = clip.pixels;
+
+    for (int64_t t = 0; t < frames; t++)
+        for (int64_t y = 0; y < height; y++)
+            for (int64_t x = 0; x < width; x++, rgb += 3) {
+                const double u = 2.0 * (double)x / (double)width - 1 + 1.0 / (double)width;
+                const double v = 2.0 * (double)y / (double)height - 1 + 1.0 / (double)height;
+                const double grey = DARKEST + FRAME_STEP * (double)t;
+                rgb[0] = (uint8_t)lrint(grey + 30 * u);
+                rgb[1] = (uint8_t)lrint(grey + 30 * v);
+                rgb[2] = (uint8_t)lrint(grey - 30 * u);
+            }
+    return clip;
+}
+
+int64_t test_frame_number(const vmt_clip *clip, int64_t frame)
+{
+    const int64_t count = clip->width * clip->height * 3;
+    double sum = 0;
+
+    for (int64_t i = 0; i < count; i++)
+        sum += clip->pixels[frame * count + i];
+    return lrint((sum / (double)count - DARKEST) / FRAME_STEP);
+}
+
+vmt_clip test_clip_noise(vmt_ctx *ctx, int64_t frames, int64_t width, int64_t height, double fps)
+{
+    vmt_clip clip = make(ctx, frames, width, height, fps);
+    test_rng rng = {88172645463325252u};
+
+    for (int64_t i = 0; i < frames * width * height * 3; i++) {
+        test_uniform(&rng);
+        clip.pixels[i] = (uint8_t)(rng.state >> 56);
+    }
+    return clip;
+}
+
+int test_clip_distance(const vmt_clip *a, const vmt_clip *b)
+{
+    int most = 0;
+
+    if (a->frames != b->frames || a->width != b->width || a->height != b->height)
+        return -1;
+    for (int64_t i = 0; i < a->frames * a->width * a->height * 3; i++)
+        if (abs(a->pixels[i] - b->pixels[i]) > most)
+            most = abs(a->pixels[i] - b->pixels[i]);
+    return most;
+}
+
+bool test_has_ffmpeg(void)
+{
+    const bool there = system("ffmpeg -version >/dev/null 2>&1") == 0;
+    if (!there)
+        print_message("SKIPPED: no program ffmpeg here to make inputs\n");
+    return there;
+}
+
+void test_ffmpeg(const char *arguments)
+{
+    char command[1024];
+
+    snprintf(command, sizeof command, "ffmpeg -nostdin -v error -y %s", arguments);
+    if (system(command) != 0)
+        fail_msg("%s", command);
+}
+
+void test_write_file(const char *path, const void *bytes, size_t count)
+{
+    FILE *file = fopen(path, "wb");
+
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, count, file), count);
+    assert_int_equal(fclose(file), 0);
+}
+
+void *test_read_file(const char *path, size_t *count)
+{
+    FILE *file = fopen(path, "rb");
+    struct stat info;
+
+    assert_non_null(file);
+    assert_int_equal(fstat(fileno(file), &info), 0);
+    void *bytes = malloc((size_t)info.st_size + 1);
+    assert_non_null(bytes);
+    *count = fread(bytes, 1, (size_t)info.st_size, file);
+    fclose(file);
+    assert_int_equal(*count, info.st_size);
+    return bytes;
+}
