@@ -73,7 +73,7 @@ static void test_cpu(void **state)
 static void test_cpu_bf16(void **state)
 {
     (void)state;
-    check("cpu", "bf16", 0.3);
+    check("cpu", "bf16", 0.1);
 }
 
 int main(void)
