@@ -13,11 +13,11 @@
 
 #ifdef ARENA_ASAN
 #include <sanitizer/asan_interface.h>
-enum { GAP = 64 }; /* poisoned, so that an overrun inside the arena is found */
+static const size_t gap = 64; /* poisoned, so that an overrun inside the arena is found */
 #define POISON(address, bytes) ASAN_POISON_MEMORY_REGION(address, bytes)
 #define UNPOISON(address, bytes) ASAN_UNPOISON_MEMORY_REGION(address, bytes)
 #else
-enum { GAP = 0 };
+static const size_t gap = 0;
 #define POISON(address, bytes) ((void)(address), (void)(bytes))
 #define UNPOISON(address, bytes) ((void)(address), (void)(bytes))
 #endif
@@ -40,15 +40,15 @@ void *vmt_arena_take(vmt_arena *arena, size_t bytes)
     const size_t start = arena->used > SIZE_MAX - mask ? SIZE_MAX : (arena->used + mask) & ~mask;
 
     if (start > arena->capacity || bytes > arena->capacity - start ||
-        GAP > arena->capacity - start - bytes)
+        gap > arena->capacity - start - bytes)
         return NULL;
-    arena->used = start + bytes + GAP;
+    arena->used = start + bytes + gap;
     if (arena->used > arena->peak)
         arena->peak = arena->used;
     if (!arena->base)
         return measure_only;
     UNPOISON(arena->base + start, bytes);
-    POISON(arena->base + start + bytes, GAP);
+    POISON(arena->base + start + bytes, gap);
     return arena->base + start;
 }
 

@@ -14,14 +14,13 @@ static void make_one_line(char *text)
             *text = ' ';
 }
 
-enum vmt_status vmt_fail(vmt_ctx *ctx, enum vmt_status status, const char *format, ...)
+void vmt_set_message(vmt_ctx *ctx, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     vsnprintf(ctx->message, sizeof ctx->message, format, args);
     va_end(args);
     make_one_line(ctx->message);
-    return status;
 }
 
 enum vmt_status vmt_prefix(vmt_ctx *ctx, enum vmt_status status, const char *format, ...)

@@ -43,9 +43,10 @@ struct vmt_ctx {
             return try_status_;                                                                    \
     } while (0)
 
-/* Writes the message (once, where the fault is known) and returns `status`. */
-enum vmt_status vmt_fail(vmt_ctx *ctx, enum vmt_status status, const char *format, ...)
-    VMT_PRINTF(3, 4);
+/* Writes the message (once, where the fault is known) and returns `status`.  A macro, so that the
+ * compiler sees at the call that the result is not VMT_OK and outputs need not be set. */
+#define vmt_fail(ctx, status, ...) (vmt_set_message((ctx), __VA_ARGS__), (status))
+void vmt_set_message(vmt_ctx *ctx, const char *format, ...) VMT_PRINTF(2, 3);
 
 /* Puts "prefix: " before the message already there; returns `status` (VMT_OK: does nothing). */
 enum vmt_status vmt_prefix(vmt_ctx *ctx, enum vmt_status status, const char *format, ...)
