@@ -141,6 +141,12 @@ def main():
     write("clean", "entities", "a &amp;lt;red&eacute; car&nbsp; on\u3000snow\r\n \ufb01n e\u0301 \u00bd&#x1F41D;&#62")
     write("clean", "widths", "\uff21\uff22\u3000\u201cquoted\u201d \u4e00\u53ea\u732b \U0001f408\u200d\u2b1b \x1b[31mred\x1b[0m")
     write("spiece", "small", spiece())
+    frame = lambda count: b"FRAME\n" + bytes(i * 37 % 256 for i in range(count))
+    write("clip", "420", b"YUV4MPEG2 W4 H3 F30000:1001 Ip A1:1 C420jpeg XCOLORRANGE=LIMITED\n" + 3 * frame(20))
+    write("clip", "422", b"YUV4MPEG2 W5 H2 F16:1 C422 XCOLORRANGE=FULL XCOLORMATRIX=BT709\n" + 2 * frame(22))
+    write("clip", "444", b"YUV4MPEG2 W3 H2 F1:3 A4:3 C444\n" + 4 * frame(18))
+    write("clip", "mono", b"YUV4MPEG2 H2 W2 Cmono\n" + frame(4) + b"FRAME Ip XNOTE\n1234")
+    write("clip", "ppm", b"P6 # a picture\n3 2\n255\n" + bytes(range(18)))
 
 
 if __name__ == "__main__":

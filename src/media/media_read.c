@@ -64,7 +64,7 @@ static enum vmt_status make_room(vmt_ctx *ctx, reader *r)
                         "%s: more than %" PRId64 " frames of %" PRId64 "x%" PRId64
                         " pixels: take fewer (--frames) or smaller ones (--size)",
                         r->source->path, clip->frames, clip->width, clip->height);
-    int64_t room = r->want.frames ? r->want.frames : 2 * r->room + 16;
+    int64_t room = r->want.frames ? r->want.frames : 2 * r->room + 1;
     room = room > most ? most : room;
     void *pixels = realloc(clip->pixels, frame_bytes(clip) * (size_t)room);
     if (!pixels)

@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 
 enum { DARKEST = 40, FRAME_STEP = 4 };
 
@@ -82,28 +81,4 @@ void test_ffmpeg(const char *arguments)
     snprintf(command, sizeof command, "ffmpeg -nostdin -v error -y %s", arguments);
     if (system(command) != 0)
         fail_msg("%s", command);
-}
-
-void test_write_file(const char *path, const void *bytes, size_t count)
-{
-    FILE *file = fopen(path, "wb");
-
-    assert_non_null(file);
-    assert_int_equal(fwrite(bytes, 1, count, file), count);
-    assert_int_equal(fclose(file), 0);
-}
-
-void *test_read_file(const char *path, size_t *count)
-{
-    FILE *file = fopen(path, "rb");
-    struct stat info;
-
-    assert_non_null(file);
-    assert_int_equal(fstat(fileno(file), &info), 0);
-    void *bytes = malloc((size_t)info.st_size + 1);
-    assert_non_null(bytes);
-    *count = fread(bytes, 1, (size_t)info.st_size, file);
-    fclose(file);
-    assert_int_equal(*count, info.st_size);
-    return bytes;
 }

@@ -25,10 +25,4 @@ bool test_has_ffmpeg(void);
 /* Runs "ffmpeg -y ARGUMENTS" silently; fails the test when it does. */
 void test_ffmpeg(const char *arguments);
 
-/* A file of these bytes. */
-void test_write_file(const char *path, const void *bytes, size_t count);
-
-/* The file's bytes, malloc'd. */
-void *test_read_file(const char *path, size_t *count);
-
 #endif

@@ -2,6 +2,7 @@
  *
  * Media without libav: Y4M, PPM, choice of frames, resizing, bad input, failed writes.
  */
+#include "cli_run.h"
 #include "clips.h"
 
 #include "base/sha256.h"
@@ -206,7 +207,7 @@ static void y4m_chroma_siting(void **state)
                               cases[i].tag);
         memset(file + length, 128, 12);
         file[length + 11] = (char)(128 + 64); /* Cr of the right half: red + 100.8 */
-        test_write_file("media_b.y4m", file, (size_t)length + 12);
+        file_write("media_b.y4m", file, (size_t)length + 12);
         vmt_clip clip = read_clip("media_b.y4m", NULL);
         for (int x = 0; x < 4; x++)
             assert_in_range(clip.pixels[3 * x], cases[i].red[x] - 1, cases[i].red[x] + 1);
@@ -284,7 +285,7 @@ static void choice_of_frames(void **state)
 
 static void check_bytes(const char *bytes, size_t count, enum vmt_status expected, const char *part)
 {
-    test_write_file("media_bad.y4m", bytes, count);
+    file_write("media_bad.y4m", bytes, count);
     check_refused("media_bad.y4m", NULL, expected, part);
 }
 

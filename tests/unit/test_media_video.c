@@ -3,6 +3,7 @@
  * Media through libav: H.264 and PNG there and back, colour, rotation, damaged files.  Inputs are
  * made by the program ffmpeg, an implementation that is not ours; without it or libav: skipped.
  */
+#include "cli_run.h"
 #include "clips.h"
 
 #include "media/media.h"
@@ -121,9 +122,9 @@ static void tags_are_right(void **state)
     free(text);
     free(comment);
     size_t first_bytes, second_bytes;
-    void *first = test_read_file("video_t.mp4", &first_bytes);
+    void *first = file_read("video_t.mp4", &first_bytes);
     CHECK_OK(&ctx, media_write(&ctx, &clip, "video_t.mp4", &options));
-    void *second = test_read_file("video_t.mp4", &second_bytes);
+    void *second = file_read("video_t.mp4", &second_bytes);
     assert_int_equal(first_bytes, second_bytes);
     assert_memory_equal(first, second, first_bytes);
     const void *moov = memmem(first, first_bytes, "moov", 4);
@@ -254,28 +255,28 @@ static void bad_videos(void **state)
     check_refused("video_audio.m4a", VMT_E_FORMAT, "no video stream (1 streams, 1 of them audio)");
     test_ffmpeg("-f lavfi -i color=s=8256x16:d=0.2:r=5 -c:v ffv1 video_wide.mkv");
     check_refused("video_wide.mkv", VMT_E_FORMAT, "8256x16");
-    test_write_file("video_text.mp4", "this is not a video\n", 20);
+    file_write("video_text.mp4", "this is not a video\n", 20);
     check_refused("video_text.mp4", VMT_E_FORMAT, "not a video");
-    test_write_file("video_empty.mp4", "", 0);
+    file_write("video_empty.mp4", "", 0);
     check_refused("video_empty.mp4", VMT_E_FORMAT, "empty file");
 
     test_ffmpeg("-f lavfi -i testsrc2=s=160x96:d=2:r=16 -c:v libx264 -movflags faststart "
                 "video_whole.mp4");
-    uint8_t *bytes = test_read_file("video_whole.mp4", &count);
-    test_write_file("video_cut.mp4", bytes, count / 2);
+    uint8_t *bytes = file_read("video_whole.mp4", &count);
+    file_write("video_cut.mp4", bytes, count / 2);
     check_refused("video_cut.mp4", VMT_E_FORMAT, "video_cut.mp4");
-    test_write_file("video_cut.mp4", bytes, 100);
+    file_write("video_cut.mp4", bytes, 100);
     check_refused("video_cut.mp4", VMT_E_FORMAT, "video_cut.mp4");
     for (size_t i = count / 2; i < count / 2 + 800; i++)
         bytes[i] = (uint8_t)(bytes[i] * 73 + 41);
-    test_write_file("video_cut.mp4", bytes, count);
+    file_write("video_cut.mp4", bytes, count);
     check_refused("video_cut.mp4", VMT_E_FORMAT, "damaged at frame");
     free(bytes);
     test_ffmpeg("-i video_whole.mp4 -frames:v 1 -c:v libx264 video_one.mp4");
     vmt_clip one = read_clip("video_one.mp4", NULL);
     assert_int_equal(one.frames, 1);
     vmt_clip_free(&one);
-    test_write_file("video_list.m3u8", "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n", 44);
+    file_write("video_list.m3u8", "#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n", 44);
     check_refused("video_list.m3u8", VMT_E_FORMAT, "video_list.m3u8");
     static const char *const made[] = {"video_audio.m4a", "video_wide.mkv",  "video_text.mp4",
                                        "video_empty.mp4", "video_whole.mp4", "video_cut.mp4",
