@@ -355,7 +355,7 @@ static double compare(op_run *run, op_run *exact, const op_case *c, const char *
 
 static double run_case(const op_case *c, const struct target *t, uint64_t seed, const char *what)
 {
-    op_run first, second, exact;
+    op_run first, second, third, exact;
 
     open_run(&first, c, t->backend, t->dtype, 1, seed);
     c->run(&first);
@@ -363,18 +363,21 @@ static double run_case(const op_case *c, const struct target *t, uint64_t seed, 
     c->run(&second);
     same_bits(&first, &second, what, "between two runs");
     close_run(&second);
-    if (strncmp(t->backend, "ref", 3) == 0) {
-        open_run(&second, c, t->backend, t->dtype, 3, seed);
-        c->run(&second);
+    open_run(&second, c, t->backend, t->dtype, 3, seed);
+    c->run(&second);
+    open_run(&third, c, t->backend, t->dtype, 3, seed);
+    c->run(&third);
+    same_bits(&second, &third, what, "between two runs of three threads");
+    close_run(&third);
+    if (strncmp(t->backend, "ref", 3) == 0)
         same_bits(&first, &second, what, "with the number of threads");
-        close_run(&second);
-    }
     open_run(&exact, c, "ref64", NULL, 1, seed);
     exact.round_real = first.round_real;
     exact.round_act = first.round_act;
     c->run(&exact);
-    const double worst = compare(&first, &exact, c, what);
+    const double worst = fmax(compare(&first, &exact, c, what), compare(&second, &exact, c, what));
     close_run(&exact);
+    close_run(&second);
     close_run(&first);
     return worst;
 }

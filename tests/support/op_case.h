@@ -3,8 +3,8 @@
  * Runs one op on a backend and compares it with ref64 on the same inputs.
  *
  * A case is a function that makes tensors, calls the op, and nothing else.  It runs twice on the
- * backend (the bits must agree), once with another number of threads where the backend promises
- * that this changes nothing, and once on ref64.  Inputs are drawn in double and rounded to the
+ * backend (the bits must agree), twice with three threads (among themselves; ref's agree with one
+ * thread, too), and once on ref64.  Inputs are drawn in double and rounded to the
  * dtypes of the backend under test, so that ref64 computes the exact result of what it was given.
  * Around every tensor lie canaries; outputs begin as NaN.
  *
