@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Runs every benchmark one after another.  usage: tools/run_bench.sh BUILD_DIR
+# Time of each op and of one whole transfer, in both dtypes.  usage: tools/run_bench.sh BUILD_DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."
-sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1
-for bench in "$1"/bench/bench_*; do
-    [ -x "$bench" ] && [ -f "$bench" ] || continue
-    echo "== $(basename "$bench")"
-    "$bench"
+build=$1
+export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-2000} # do not burn the core another program needs
+
+lscpu | grep -E "Model name|^CPU\(s\)|L2|L3" || true
+for dtype in f32 bf16; do
+    "$build/bench/bench_ops" auto "$dtype"
+    "$build/bench/bench_transfer" models/tiny auto "$dtype"
 done
