@@ -145,6 +145,10 @@ typedef struct vmt_model_paths {
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_model_open(vmt_ctx *ctx, vmt_model **model,
                                                       const vmt_model_paths *paths);
 
+/** Frames, size and rate the model was made for, in *shape (no pixels); what config.json says, else
+ * 832x480, 81 frames at 16 fps. */
+VMT_API void vmt_model_native(const vmt_model *model, vmt_clip *shape);
+
 /** Closes a model.  NULL is allowed. */
 VMT_API void vmt_model_close(vmt_ctx *ctx, vmt_model *model);
 
@@ -299,11 +303,25 @@ typedef struct vmt_plan {
     uint64_t free_bytes;                   /* what this machine has free now */
 } vmt_plan;
 
+/* The reference's motion as the guidance saw it: where each token of a latent frame goes in the
+ * next one. */
+typedef struct vmt_motion_field {
+    float *flow; /* [frames, grid_h, grid_w, 2]: rows, then columns, in pixels; NULL: none */
+    int64_t frames, grid_h, grid_w;
+    int64_t frames_per_latent; /* video frames from one latent frame to the next */
+} vmt_motion_field;
+
+VMT_API void vmt_motion_field_free(vmt_motion_field *field);
+
 typedef struct vmt_transfer_io {
     const vmt_clip *reference; /* or NULL when `motion` is given */
     const char *motion;        /* motion file (extract), or NULL */
     vmt_clip *result;          /* filled; freed by the caller with vmt_clip_free */
-    const char *latent_path;   /* the final latent is written here before the decode; may be NULL */
+    vmt_motion_field
+        *field; /* filled with the motion of the reference if not NULL; freed by the caller */
+    const char
+        *embeddings; /* file of encoded prompts (vmt_embed_prompts) in place of text, or NULL */
+    const char *latent_path; /* the final latent is written here before the decode; may be NULL */
     const char *checkpoint_path; /* run state; written every checkpoint_steps and when cancelled */
     int64_t checkpoint_steps;    /* 0: only when cancelled (if a path is given) */
     const char *resume;          /* run state to go on from, or NULL */
@@ -340,6 +358,15 @@ VMT_API VMT_MUST_CHECK enum vmt_status vmt_extract(vmt_ctx *ctx, const vmt_model
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model,
                                                      const vmt_settings *settings,
                                                      const vmt_clip *reference, vmt_plan *plan);
+
+/**
+ * Encodes settings->prompt, settings->negative and the empty prompt into a file (docs/formats.md,
+ * "embeddings file") for machines that hold no text encoder.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_embed_prompts(vmt_ctx *ctx, const vmt_model *model,
+                                                         const vmt_settings *settings,
+                                                         const vmt_transfer_io *io,
+                                                         const char *path);
 
 /** Clip to latent file (docs/formats.md, "latent file"). */
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_encode(vmt_ctx *ctx, const vmt_model *model,

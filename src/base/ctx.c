@@ -28,7 +28,7 @@ enum vmt_status vmt_prefix(vmt_ctx *ctx, enum vmt_status status, const char *for
     char prefix[256], old[VMT_MESSAGE_BYTES];
     va_list args;
 
-    if (status == VMT_OK)
+    if (status == VMT_OK || status == VMT_E_CANCELLED)
         return status;
     va_start(args, format);
     vsnprintf(prefix, sizeof prefix, format, args);

@@ -48,7 +48,8 @@ struct vmt_ctx {
 #define vmt_fail(ctx, status, ...) (vmt_set_message((ctx), __VA_ARGS__), (status))
 void vmt_set_message(vmt_ctx *ctx, const char *format, ...) VMT_PRINTF(2, 3);
 
-/* Puts "prefix: " before the message already there; returns `status` (VMT_OK: does nothing). */
+/* Puts "prefix: " before the message already there; returns `status` (VMT_OK,
+ * VMT_E_CANCELLED: does nothing). */
 enum vmt_status vmt_prefix(vmt_ctx *ctx, enum vmt_status status, const char *format, ...)
     VMT_PRINTF(3, 4);
 

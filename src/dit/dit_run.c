@@ -258,6 +258,8 @@ static dit_saved block_memory(const vmt_dit_run *run, int i, bool keep)
     if (run->plan.recompute == 0)
         return run->saved[i];
     s.x = run->saved[i].x;
+    s.u = run->hidden; /* GELU by itself, as the recomputation will do it: the same bits at each
+                          level */
     if (run->plan.recompute == 1) {
         s.att = run->saved[i].att;
         s.lse = run->saved[i].lse;

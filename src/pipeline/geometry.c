@@ -32,18 +32,27 @@ static enum vmt_status check_asked(vmt_ctx *ctx, const vmt_geometry *g)
     return VMT_OK;
 }
 
+void vmt_model_native(const vmt_model *model, vmt_clip *shape)
+{
+    vmt_settings own = {.width = 832, .height = 480, .frames = 81, .fps = 16};
+
+    vmt_model_defaults_apply(&model->defaults, &own);
+    *shape =
+        (vmt_clip){.width = own.width, .height = own.height, .frames = own.frames, .fps = own.fps};
+}
+
 enum vmt_status vmt_geometry_make(vmt_ctx *ctx, vmt_geometry *g, const vmt_model *model,
                                   const vmt_settings *settings, const vmt_clip *reference)
 {
-    vmt_settings own = {.width = 832, .height = 480, .frames = 81, .fps = 16};
     const vmt_clip none = {0};
+    vmt_clip own;
     const int64_t *patch = model->dit_config.patch;
     const bool has_dit = model->dit != NULL;
     const int64_t unit_h = VMT_VAE_CELL * (has_dit ? patch[1] : 1);
     const int64_t unit_w = VMT_VAE_CELL * (has_dit ? patch[2] : 1);
     const int64_t time = model->vae ? vmt_vae_time_factor(model->vae) : 4;
 
-    vmt_model_defaults_apply(&model->defaults, &own);
+    vmt_model_native(model, &own);
     if (!reference)
         reference = &none;
     *g = (vmt_geometry){

@@ -35,6 +35,8 @@ enum vmt_status vmt_model_require(vmt_ctx *ctx, const vmt_model *model, enum vmt
 /* Bytes of memory this machine has free for a new program now. */
 size_t vmt_free_memory(void);
 
+typedef struct vmt_reporter vmt_reporter;
+
 /* ---- geometry */
 
 /* Sizes of a run.  Pixels: as asked, and padded to what the model needs. */
@@ -60,17 +62,20 @@ enum vmt_status vmt_geometry_pad(vmt_ctx *ctx, const vmt_geometry *g, const vmt_
 enum vmt_status vmt_geometry_crop(vmt_ctx *ctx, const vmt_geometry *g, const vmt_clip *padded,
                                   vmt_clip *clip);
 
+/* The autoencoder's options out of the settings; a stride of 0 is half a tile. */
+vmt_vae_options vmt_vae_options_from(const vmt_settings *settings, vmt_reporter *reporter);
+
 /* ---- progress */
 
 /* Where a run stands; calls the user's function and turns its answer into a status. */
-typedef struct vmt_reporter {
+struct vmt_reporter {
     vmt_progress_fn *fn;
     void *user;
     double started;     /* seconds, monotonic */
     double phase_start; /* when the phase began */
     vmt_progress now;
     double done, total; /* work units of the phase, for the estimate */
-} vmt_reporter;
+};
 
 void vmt_reporter_start(vmt_reporter *r, const vmt_transfer_io *io);
 /* Begins a phase of `total` work units and `steps` steps. */

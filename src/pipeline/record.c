@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const kind_names[] = {"fastvmt-latent", "fastvmt-motion", "fastvmt-state"};
+static const char *const kind_names[] = {"fastvmt-latent", "fastvmt-motion", "fastvmt-state",
+                                         "fastvmt-embeddings"};
 
 /* ---- writing */
 

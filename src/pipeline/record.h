@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Files a run leaves behind: latent file, motion file, run state.  All three are safetensors; the
+ * Files a run leaves behind: latent file, motion file, run state,
+ * embeddings.  All are safetensors; the
  * metadata says which kind and version, for which model and settings.  Format: docs/formats.md.
  */
 #ifndef VMT_PIPELINE_RECORD_H
@@ -8,7 +9,12 @@
 
 #include "pipeline/pipeline.h"
 
-enum vmt_record_kind { VMT_RECORD_LATENT, VMT_RECORD_MOTION, VMT_RECORD_STATE };
+enum vmt_record_kind {
+    VMT_RECORD_LATENT,
+    VMT_RECORD_MOTION,
+    VMT_RECORD_STATE,
+    VMT_RECORD_EMBEDDINGS
+};
 
 enum { VMT_RECORD_VERSION = 1, VMT_RECORD_MAX_META = 128, VMT_RECORD_MAX_TENSORS = 32 };
 

@@ -25,7 +25,7 @@ typedef struct vmt_sample_spec {
     bool transfer;                       /* Euler and guidance; else plain text-to-video */
     bool extracts;                       /* reference flows will be computed */
     bool samples;                        /* the loop will run */
-    const float *noise, *ref_noise;      /* host, in place of the seeds' noise; NULL: from the seeds */
+    const float *noise, *ref_noise; /* host, in place of the seeds' noise; NULL: from the seeds */
 } vmt_sample_spec;
 
 typedef struct vmt_sample {

@@ -39,6 +39,9 @@ static run new_run(const vmt_model *model, const vmt_settings *settings, const v
 
 /* ---- text */
 
+/* Names in an embeddings file. */
+static const char *const text_names[VMT_TEXT_COUNT] = {"prompt", "negative", "null"};
+
 /* The prompts of `which` into rows, in one pass over the encoder's weights. */
 static enum vmt_status encode_texts(vmt_ctx *ctx, run *r, const vmt_tokenizer *tokenizer,
                                     const enum vmt_run_text *which, int64_t count)
@@ -61,34 +64,63 @@ static enum vmt_status encode_texts(vmt_ctx *ctx, run *r, const vmt_tokenizer *t
     return VMT_OK;
 }
 
-static enum vmt_status text_phase(vmt_ctx *ctx, run *r, bool samples, bool extracts)
+/* Prompts that another run has encoded. */
+static enum vmt_status read_texts(vmt_ctx *ctx, run *r, const bool needed[VMT_TEXT_COUNT])
 {
-    const vmt_model *m = r->model;
+    const vmt_dit_config *c = &r->model->dit_config;
+    vmt_prompt_embeddings file;
+    enum vmt_status status = VMT_OK;
+
+    VMT_TRY(vmt_prompt_embeddings_read(ctx, &file, r->io->embeddings, c->text_dim, c->text_len));
+    vmt_prompt *const prompts[VMT_TEXT_COUNT] = {[VMT_TEXT_PROMPT] = &file.prompt,
+                                                 [VMT_TEXT_NEGATIVE] = &file.negative,
+                                                 [VMT_TEXT_EMPTY] = &file.null};
+    for (int i = 0; i < VMT_TEXT_COUNT && status == VMT_OK; i++) {
+        if (!needed[i])
+            continue;
+        if (!prompts[i]->rows)
+            status = vmt_fail(ctx, VMT_E_FORMAT, "%s: no tensor \"%s\", which this run needs",
+                              r->io->embeddings, text_names[i]);
+        r->texts[i] = (vmt_text_rows){prompts[i]->rows, prompts[i]->count};
+        prompts[i]->rows = NULL; /* now the run's */
+    }
+    vmt_prompt_embeddings_free(&file);
+    return status;
+}
+
+/* The needed ones of the three, encoded in one pass. */
+static enum vmt_status encode_needed(vmt_ctx *ctx, run *r, const bool needed[VMT_TEXT_COUNT])
+{
     enum vmt_run_text which[VMT_TEXT_COUNT];
-    vmt_tokenizer *tokenizer;
+    vmt_tokenizer *tokenizer = NULL;
     int64_t count = 0;
 
-    if (samples)
-        which[count++] = VMT_TEXT_PROMPT;
-    if (samples && r->settings->cfg_scale != 1.0F)
-        which[count++] = VMT_TEXT_NEGATIVE;
-    if (extracts)
-        which[count++] = VMT_TEXT_EMPTY;
-    VMT_TRY(vmt_model_require(ctx, m, VMT_PART_TEXT));
-    VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_TEXT, m->text_config.layers,
-                               (double)m->text_config.layers));
-    if (!m->tokenizer)
-        return vmt_fail(ctx, VMT_E_MODEL,
-                        "the model has no tokenizer: name its spiece.model with --tokenizer");
-    VMT_TRY(vmt_tokenizer_open(ctx, &tokenizer, m->tokenizer));
+    for (int i = 0; i < VMT_TEXT_COUNT; i++)
+        if (needed[i])
+            which[count++] = (enum vmt_run_text)i;
+    VMT_TRY(vmt_model_require(ctx, r->model, VMT_PART_TEXT));
+    if (!r->model->tokenizer)
+        return vmt_fail(
+            ctx, VMT_E_MODEL,
+            "the model has no tokenizer: name its file (spiece.model) with --tokenizer");
+    VMT_TRY(vmt_tokenizer_open(ctx, &tokenizer, r->model->tokenizer));
     const enum vmt_status status = encode_texts(ctx, r, tokenizer, which, count);
     vmt_tokenizer_close(tokenizer);
     return status;
 }
 
+static enum vmt_status text_phase(vmt_ctx *ctx, run *r, bool samples, bool extracts)
+{
+    const bool needed[VMT_TEXT_COUNT] = {samples, samples && r->settings->cfg_scale != 1.0F,
+                                         extracts};
+
+    VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_TEXT, r->model->text_config.layers, 1));
+    return r->io->embeddings ? read_texts(ctx, r, needed) : encode_needed(ctx, r, needed);
+}
+
 /* ---- encode */
 
-static vmt_vae_options vae_options(const vmt_settings *s, vmt_reporter *reporter)
+vmt_vae_options vmt_vae_options_from(const vmt_settings *s, vmt_reporter *reporter)
 {
     vmt_vae_options options = {.tile = {s->vae_tile[0], s->vae_tile[1]},
                                .stride = {s->vae_tile_stride[0], s->vae_tile_stride[1]},
@@ -104,7 +136,7 @@ static vmt_vae_options vae_options(const vmt_settings *s, vmt_reporter *reporter
 static enum vmt_status encode_phase(vmt_ctx *ctx, run *r, const vmt_clip *reference, float **latent)
 {
     const vmt_geometry *g = &r->geometry;
-    const vmt_vae_options options = vae_options(r->settings, &r->reporter);
+    const vmt_vae_options options = vmt_vae_options_from(r->settings, &r->reporter);
     vmt_clip padded = {0};
     size_t bytes;
 
@@ -200,7 +232,7 @@ static enum vmt_status write_latent(vmt_ctx *ctx, const run *r, const char *path
 static enum vmt_status decode_phase(vmt_ctx *ctx, run *r, vmt_clip *result)
 {
     const vmt_geometry *g = &r->geometry;
-    const vmt_vae_options options = vae_options(r->settings, &r->reporter);
+    const vmt_vae_options options = vmt_vae_options_from(r->settings, &r->reporter);
     vmt_clip padded = {0};
     size_t bytes;
 
@@ -282,8 +314,45 @@ static enum vmt_status motion_from_reference(vmt_ctx *ctx, run *r)
     return VMT_OK;
 }
 
+/* Displacements to the next frame, of the last guided step: its noise hides least.  In the released
+ * arithmetic they are no places in the frame: none. */
+static enum vmt_status make_field(vmt_ctx *ctx, const run *r, vmt_motion_field *field)
+{
+    const vmt_motion *m = &r->motion;
+    const vmt_geometry *g = &m->geometry;
+    const int64_t cell = g->grid_h ? g->model_height / g->grid_h : 0;
+    const int64_t span = r->settings->motion.max_frame_gap;
+
+    *field = (vmt_motion_field){0};
+    if (!m->flow_count || span < 2 || g->grid_f < 2 ||
+        r->settings->motion.variant != VMT_VARIANT_PAPER)
+        return VMT_OK;
+    const float *flow = m->flows + (m->flow_count - 1) * m->pairs * m->tokens * 2;
+    VMT_TRY(vmt_alloc(ctx, (void **)&field->flow, (size_t)((g->grid_f - 1) * m->tokens * 2),
+                      sizeof *field->flow));
+    for (int64_t i = 0, pair = 0; i + 1 < g->grid_f; i++) {
+        const float *next = flow + (pair + 1) * m->tokens * 2; /* (i, i) comes before (i, i + 1) */
+        for (int64_t t = 0; t < m->tokens * 2; t++)
+            field->flow[i * m->tokens * 2 + t] = next[t] * (float)cell;
+        pair += g->grid_f - i < span ? g->grid_f - i : span;
+    }
+    field->frames = g->grid_f - 1;
+    field->grid_h = g->grid_h;
+    field->grid_w = g->grid_w;
+    field->frames_per_latent = r->model->vae ? vmt_vae_time_factor(r->model->vae) : 1;
+    return VMT_OK;
+}
+
+void vmt_motion_field_free(vmt_motion_field *field)
+{
+    vmt_free(field->flow);
+    *field = (vmt_motion_field){0};
+}
+
 static enum vmt_status finish(vmt_ctx *ctx, run *r)
 {
+    if (r->io->field)
+        VMT_TRY(make_field(ctx, r, r->io->field));
     if (r->io->latent_path)
         VMT_TRY(write_latent(ctx, r, r->io->latent_path));
     return decode_phase(ctx, r, r->io->result);
@@ -419,6 +488,38 @@ enum vmt_status vmt_extract(vmt_ctx *ctx, const vmt_model *model, const vmt_sett
     return status;
 }
 
+static enum vmt_status write_texts(vmt_ctx *ctx, const run *r, const char *path)
+{
+    const vmt_geometry none = {0};
+    vmt_record record;
+    enum vmt_status status =
+        vmt_record_begin(ctx, &record, VMT_RECORD_EMBEDDINGS, r->model, r->settings, &none);
+
+    for (int i = 0; i < VMT_TEXT_COUNT && status == VMT_OK; i++) {
+        const vmt_tensor host = vmt_tensor_over(
+            r->texts[i].rows, VMT_F32, VMT_SHAPE(r->texts[i].count, r->model->text_config.dim));
+        status = vmt_record_tensor(ctx, &record, text_names[i], &host);
+    }
+    if (status == VMT_OK)
+        status = vmt_record_write(ctx, &record, path);
+    vmt_record_free(&record);
+    return status;
+}
+
+enum vmt_status vmt_embed_prompts(vmt_ctx *ctx, const vmt_model *model,
+                                  const vmt_settings *settings, const vmt_transfer_io *io,
+                                  const char *path)
+{
+    static const bool all[VMT_TEXT_COUNT] = {true, true, true};
+    run r = new_run(model, settings, io);
+    enum vmt_status status = encode_needed(ctx, &r, all);
+
+    if (status == VMT_OK)
+        status = write_texts(ctx, &r, path);
+    close_run(&r);
+    return status;
+}
+
 enum vmt_status vmt_encode(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
                            const vmt_transfer_io *io, const char *path)
 {
@@ -483,76 +584,4 @@ enum vmt_status vmt_decode(vmt_ctx *ctx, const vmt_model *model, const vmt_setti
         status = decode_phase(ctx, &r, io->result);
     close_run(&r);
     return status;
-}
-
-/* ---- plan */
-
-static enum vmt_status plan_phases(vmt_ctx *ctx, const run *r, bool transfer, vmt_plan *plan)
-{
-    const vmt_model *m = r->model;
-    const vmt_geometry *g = &r->geometry;
-    const vmt_vae_options options = vae_options(r->settings, NULL);
-    const vmt_sample_spec spec = sample_spec(r, transfer, transfer, true);
-    const size_t clip = (size_t)(3 * g->model_frames * g->model_height * g->model_width);
-    size_t packed = 0, mapped = 0, bytes;
-    int64_t guided;
-
-    vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
-    plan->mapped_bytes = mapped;
-    const size_t budget = plan->free_bytes > packed ? plan->free_bytes - packed : 0;
-    VMT_TRY(vmt_sample_bytes(ctx, &spec, budget, &bytes, &plan->recompute, &guided));
-    plan->phase_bytes[VMT_PHASE_SAMPLE] = bytes + packed;
-    plan->phase_bytes[VMT_PHASE_EXTRACT] = transfer ? bytes + packed : 0;
-    plan->guided_steps = (int32_t)guided;
-    plan->gradients =
-        (int32_t)(guided *
-                  ((r->settings->motion.inner_steps + r->settings->motion.grad_reuse_interval - 1) /
-                   r->settings->motion.grad_reuse_interval));
-    if (m->text) {
-        const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
-        const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};
-        VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, texts, VMT_TEXT_COUNT, &bytes, &mapped));
-        plan->phase_bytes[VMT_PHASE_TEXT] = bytes;
-        plan->mapped_bytes += mapped;
-    }
-    if (!m->vae)
-        return VMT_OK;
-    if (transfer) {
-        VMT_TRY(vmt_vae_encode_bytes(ctx, m->vae, g->model_frames, g->model_height, g->model_width,
-                                     &options, &bytes));
-        plan->phase_bytes[VMT_PHASE_ENCODE] =
-            bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + 2 * clip;
-    }
-    VMT_TRY(
-        vmt_vae_decode_bytes(ctx, m->vae, g->latent_f, g->latent_h, g->latent_w, &options, &bytes));
-    plan->phase_bytes[VMT_PHASE_DECODE] =
-        bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_DECODE) + 2 * clip;
-    return VMT_OK;
-}
-
-enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
-                              const vmt_clip *reference, vmt_plan *plan)
-{
-    const vmt_transfer_io io = {0};
-    run r = new_run(model, settings, &io);
-    const vmt_geometry *g = &r.geometry;
-    const bool transfer = reference && reference->frames > 0;
-
-    *plan = (vmt_plan){.free_bytes = vmt_free_memory(), .steps = settings->steps};
-    VMT_TRY(vmt_model_require(ctx, model, VMT_PART_DIT));
-    VMT_TRY(vmt_geometry_make(ctx, &r.geometry, model, settings, reference));
-    plan->width = g->width;
-    plan->height = g->height;
-    plan->frames = g->frames;
-    plan->model_width = g->model_width;
-    plan->model_height = g->model_height;
-    plan->model_frames = g->model_frames;
-    plan->grid_f = g->grid_f;
-    plan->grid_h = g->grid_h;
-    plan->grid_w = g->grid_w;
-    VMT_TRY(plan_phases(ctx, &r, transfer, plan));
-    for (int i = 0; i < VMT_PHASE_COUNT; i++)
-        if (plan->phase_bytes[i] > plan->peak_bytes)
-            plan->peak_bytes = plan->phase_bytes[i];
-    return VMT_OK;
 }

@@ -143,7 +143,8 @@ void conformance_check(vmt_ctx *ctx, const char *name, conformance_kind *run, co
     run_and_compare(ctx, name, run, prefix, factor, false);
 }
 
-void conformance_check_guided(vmt_ctx *ctx, const char *name, conformance_kind *run, double factor)
+void conformance_check_guided(vmt_ctx *ctx, const char *name, conformance_kind *run,
+                              const char *prefix, double factor)
 {
-    run_and_compare(ctx, name, run, "out.", factor, true);
+    run_and_compare(ctx, name, run, prefix, factor, true);
 }

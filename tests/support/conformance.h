@@ -21,6 +21,7 @@ void conformance_check(vmt_ctx *ctx, const char *name, conformance_kind *run, co
  * rate, so latents inside a guided step are compared by their share of elements within 2e-5 or the
  * tolerance, whichever is more (99.9 %), and by their mean difference (1e-5 or a tenth of the
  * tolerance), and later latents by their mean difference only. */
-void conformance_check_guided(vmt_ctx *ctx, const char *name, conformance_kind *run, double factor);
+void conformance_check_guided(vmt_ctx *ctx, const char *name, conformance_kind *run,
+                              const char *prefix, double factor);
 
 #endif

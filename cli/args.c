@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The command line: the program's own options from the table below, the method's from the
+ * library's.
+ */
+#include "cli.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum kind { FLAG, TEXT, WHOLE, REAL, PROGRESS };
+
+typedef struct own_option {
+    char group; /* letter of the commands that take it */
+    const char *name;
+    char letter; /* -x, or 0 */
+    const char *value, *help;
+    enum kind kind;
+    size_t offset;
+    double low, high;
+} own_option;
+
+#define AT(member) offsetof(cli_options, member)
+
+/* m: model files, r: reference video, t: transfer and generate, o: output, c: computing, d:
+ * developers */
+static const own_option own[] = {
+    {'m', "model", 'm', "DIR",
+     "folder of a model: official Wan2.1-T2V, or one with our config.json", TEXT, AT(paths.dir), 0,
+     0},
+    {'m', "dit", 0, "FILE", "DiT weights, in place of the folder's", TEXT, AT(paths.dit), 0, 0},
+    {'m', "vae", 0, "FILE", "VAE weights", TEXT, AT(paths.vae), 0, 0},
+    {'m', "text", 0, "FILE", "text encoder weights", TEXT, AT(paths.text), 0, 0},
+    {'m', "tokenizer", 0, "FILE", "spiece.model", TEXT, AT(paths.tokenizer), 0, 0},
+    {'r', "reference", 'r', "VIDEO",
+     "whose motion to take: a video, a folder of pictures, or - (Y4M)", TEXT, AT(reference), 0, 0},
+    {'r', "start", 0, "N", "first frame of the reference that is used", WHOLE, AT(start), 0, 1e9},
+    {'r', "start-seconds", 0, "X", "the same as a time", REAL, AT(start_seconds), 0, 1e6},
+    {'r', "stride", 0, "N", "use every N-th frame", WHOLE, AT(stride), 1, 1000},
+    {'r', "fit", 0, "crop|pad|stretch", "how the reference gets another aspect ratio", TEXT,
+     AT(fit), 0, 0},
+    {'t', "motion", 0, "FILE", "motion file (extract) in place of a reference", TEXT, AT(motion), 0,
+     0},
+    {'t', "embeddings", 0, "FILE", "prompts already encoded (embed), in place of text", TEXT,
+     AT(embeddings), 0, 0},
+    {'t', "compare", 0, "VIDEO", "also write reference | result with the motion field", TEXT,
+     AT(compare), 0, 0},
+    {'t', "latent", 0, "FILE", "keep the final latent here (else dropped after the decode)", TEXT,
+     AT(latent), 0, 0},
+    {'t', "checkpoint", 0, "N", "store the run every N steps", WHOLE, AT(checkpoint), 0, 1e9},
+    {'t', "checkpoint-file", 0, "FILE", "where (default: OUTPUT.state.safetensors)", TEXT,
+     AT(checkpoint_file), 0, 0},
+    {'t', "resume", 0, "FILE", "go on from a stored run", TEXT, AT(resume), 0, 0},
+    {'t', "plan", 0, NULL, "print sizes and memory, then stop", FLAG, AT(plan), 0, 0},
+    {'o', "output", 'o', "FILE", "where the result goes", TEXT, AT(output), 0, 0},
+    {'o', "force", 'y', NULL, "overwrite existing files", FLAG, AT(overwrite), 0, 0},
+    {'v', "crf", 0, "N", "quality of H.264: 0 lossless to 51 (default 18)", WHOLE, AT(crf), 0, 51},
+    {'s', "preset", 0, "NAME", "paper|released|tiny|wan (default: the model's own, else paper)",
+     TEXT, AT(preset), 0, 0},
+    {'c', "backend", 0, "NAME", "cpu|ref|ref64|auto", TEXT, AT(backend), 0, 0},
+    {'c', "dtype", 0, "NAME", "f32|bf16|auto: activations", TEXT, AT(dtype), 0, 0},
+    {'c', "threads", 0, "N", "threads (default: every core)", WHOLE, AT(threads), 0, 4096},
+    {'g', "progress", 0, "bar|json|none", "how to report progress on stderr", PROGRESS,
+     AT(progress), 0, 0},
+    {'g', "quiet", 'q', NULL, "print errors only", FLAG, AT(quiet), 0, 0},
+    {'g', "verbose", 'v', NULL, "print more", FLAG, AT(verbose), 0, 0},
+    {'g', "help", 'h', NULL, "this help", FLAG, AT(help), 0, 0},
+    {'d', "shape", 0, "NAME", "tiny|1.3b|14b", TEXT, AT(shape), 0, 0},
+    {'d', "text-shape", 0, "NAME", "small|xxl (default: small for tiny)", TEXT, AT(text_shape), 0,
+     0},
+    {'d', "vae-shape", 0, "NAME", "small|wan (default: small for tiny)", TEXT, AT(vae_shape), 0, 0},
+    {'d', "tokenizer", 0, "FILE", "spiece.model to copy into the folder", TEXT, AT(paths.tokenizer),
+     0, 0},
+    {'d', "layers", 0, "N", "fewer DiT blocks than the shape has", WHOLE, AT(layers), 1, 1000},
+    {'d', "random-seed", 0, "N", "seed of the weights", WHOLE, AT(seed_models), 0, 1e15},
+};
+
+enum { OWN = sizeof own / sizeof *own };
+
+static bool takes(const cli_command *command, char group)
+{
+    return strchr(command->groups, group) != NULL;
+}
+
+/* Edit distance, capped: words are short. */
+static int distance(const char *a, const char *b)
+{
+    int row[64];
+    const size_t length = strlen(b);
+
+    if (length >= 63)
+        return 99;
+    for (size_t j = 0; j <= length; j++)
+        row[j] = (int)j;
+    for (size_t i = 1; *a; i++, a++) {
+        int diagonal = row[0];
+        row[0] = (int)i;
+        for (size_t j = 1; j <= length; j++) {
+            const int replaced = diagonal + (*a != b[j - 1]);
+            diagonal = row[j];
+            int best = replaced < row[j] + 1 ? replaced : row[j] + 1;
+            row[j] = best < row[j - 1] + 1 ? best : row[j - 1] + 1;
+        }
+    }
+    return row[length];
+}
+
+const char *cli_nearest(const char *word, const char *const *known, int count)
+{
+    const char *nearest = NULL;
+    int least = 4;
+
+    for (int i = 0; i < count; i++) {
+        const int d = distance(word, known[i]);
+        if (d < least) {
+            least = d;
+            nearest = known[i];
+        }
+    }
+    return nearest;
+}
+
+static enum vmt_status unknown(const cli_command *command, const char *name, char *message,
+                               size_t size)
+{
+    const char *known[256];
+    const vmt_option *option;
+    int count = 0;
+
+    for (int i = 0; i < OWN; i++)
+        if (takes(command, own[i].group))
+            known[count++] = own[i].name;
+    for (size_t i = 0; takes(command, 's') && (option = vmt_option_at(i)) && count < 256; i++)
+        known[count++] = option->name;
+    const char *near = cli_nearest(name, known, count);
+    snprintf(message, size, "%s knows no option --%s%s%s; see fastvmt %s --help", command->name,
+             name, near ? ": did you mean --" : "", near ? near : "", command->name);
+    return VMT_E_ARG;
+}
+
+static bool parse_number(const own_option *o, const char *text, double *value)
+{
+    char *end;
+
+    errno = 0;
+    *value = strtod(text, &end);
+    return end != text && !*end && !errno && *value >= o->low && *value <= o->high &&
+           (o->kind == REAL || (double)(int64_t)*value == *value);
+}
+
+static enum vmt_status set_own(cli_options *options, const own_option *o, const char *text,
+                               char *message, size_t size)
+{
+    char *field = (char *)options + o->offset;
+    double number;
+
+    switch (o->kind) {
+    case FLAG:
+        *(bool *)(void *)field = true;
+        return VMT_OK;
+    case TEXT:
+        *(const char **)(void *)field = text;
+        return VMT_OK;
+    case WHOLE:
+    case REAL:
+        if (!parse_number(o, text, &number)) {
+            snprintf(message, size, "--%s %s: %s number from %g to %g", o->name, text,
+                     o->kind == WHOLE ? "a whole" : "a", o->low, o->high);
+            return VMT_E_ARG;
+        }
+        if (o->kind == WHOLE)
+            *(int64_t *)(void *)field = (int64_t)number;
+        else
+            *(double *)(void *)field = number;
+        return VMT_OK;
+    case PROGRESS:
+        for (int i = 0; i < 3; i++)
+            if (!strcmp(text, ((const char *const[]){"bar", "json", "none"})[i])) {
+                options->progress = (enum cli_progress)i;
+                return VMT_OK;
+            }
+        snprintf(message, size, "--%s %s: one of %s", o->name, text, o->value);
+        return VMT_E_ARG;
+    }
+    return VMT_E_INTERNAL;
+}
+
+/* Rows of the library's table: kept until the preset is known. */
+static const vmt_option *find_setting(const char *name)
+{
+    const vmt_option *option;
+
+    for (size_t i = 0; (option = vmt_option_at(i)); i++)
+        if (!strcmp(option->name, name))
+            return option;
+    return NULL;
+}
+
+static const own_option *find_own(const cli_command *command, const char *name, char letter)
+{
+    for (int i = 0; i < OWN; i++)
+        if (takes(command, own[i].group) &&
+            (name ? !strcmp(own[i].name, name) : own[i].letter == letter && letter))
+            return &own[i];
+    return NULL;
+}
+
+/* One argument that begins with "-"; *i moves past its value. */
+static enum vmt_status parse_option(cli_options *options, const cli_command *command, int *i,
+                                    char *message, size_t size)
+{
+    const char *arg = options->argv[*i];
+    const bool is_long = arg[1] == '-';
+    char name[64];
+    const char *equals = is_long ? strchr(arg, '=') : NULL, *value = equals ? equals + 1 : NULL;
+
+    if (!is_long && arg[2]) {
+        snprintf(message, size, "%s: letters stand alone, as in -o FILE", arg);
+        return VMT_E_ARG;
+    }
+    snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - arg - 2) : 60,
+             is_long ? arg + 2 : "");
+    if (!is_long && takes(command, 's') && (arg[1] == 'p' || arg[1] == 'n'))
+        snprintf(name, sizeof name, "%s", arg[1] == 'p' ? "prompt" : "negative");
+    const own_option *o = find_own(command, name[0] ? name : NULL, arg[1]);
+    const vmt_option *setting = !o && takes(command, 's') ? find_setting(name) : NULL;
+    if (!o && !setting)
+        return unknown(command, name[0] ? name : arg + 1, message, size);
+    if (o && o->kind == FLAG && value) {
+        snprintf(message, size, "--%s takes no value", o->name);
+        return VMT_E_ARG;
+    }
+    if (!value && !(o && o->kind == FLAG)) {
+        if (*i + 1 >= options->argc) {
+            snprintf(message, size, "%s needs a value: %s", arg, o ? o->value : setting->value);
+            return VMT_E_ARG;
+        }
+        value = options->argv[++*i];
+    }
+    if (o)
+        return set_own(options, o, value, message, size);
+    if (options->setting_count == CLI_MAX_SETTINGS) {
+        snprintf(message, size, "more than %d settings", CLI_MAX_SETTINGS);
+        return VMT_E_ARG;
+    }
+    options->settings[options->setting_count++] = (cli_setting){setting->name, value};
+    return VMT_OK;
+}
+
+enum vmt_status cli_parse(cli_options *options, const cli_command *command, int argc, char **argv,
+                          char *message, size_t size)
+{
+    bool only_operands = false;
+
+    *options = (cli_options){.command = command->name,
+                             .crf = MEDIA_DEFAULT_CRF,
+                             .stride = 1,
+                             .argc = argc,
+                             .argv = argv};
+    for (int i = 2; i < argc; i++) {
+        const char *arg = argv[i];
+        if (!only_operands && !strcmp(arg, "--")) {
+            only_operands = true;
+        } else if (!only_operands && arg[0] == '-' && arg[1]) {
+            const enum vmt_status status = parse_option(options, command, &i, message, size);
+            if (status != VMT_OK)
+                return status;
+        } else if (options->operand_count == 8 || !takes(command, 'x')) {
+            snprintf(message, size, "%s takes no \"%s\"; see fastvmt %s --help", command->name, arg,
+                     command->name);
+            return VMT_E_ARG;
+        } else {
+            options->operands[options->operand_count++] = arg;
+        }
+    }
+    return VMT_OK;
+}
+
+static void print_row(FILE *to, char letter, const char *name, const char *value, const char *help)
+{
+    char left[64];
+
+    snprintf(left, sizeof left, "%c%c%s --%s %s", letter ? '-' : ' ', letter ? letter : ' ',
+             letter ? "," : " ", name, value ? value : "");
+    fprintf(to, "  %-32s %s\n", left, help);
+}
+
+void cli_print_options(const cli_command *command, FILE *to)
+{
+    const vmt_option *option;
+    const char *section = "";
+
+    fputs("\nOptions\n", to);
+    for (int i = 0; i < OWN; i++)
+        if (takes(command, own[i].group))
+            print_row(to, own[i].letter, own[i].name, own[i].value, own[i].help);
+    for (size_t i = 0; takes(command, 's') && (option = vmt_option_at(i)); i++) {
+        if (strcmp(section, option->section))
+            fprintf(to, "\n%s\n", option->section);
+        section = option->section;
+        print_row(to,
+                  !strcmp(option->name, "prompt")     ? 'p'
+                  : !strcmp(option->name, "negative") ? 'n'
+                                                      : 0,
+                  option->name, option->value, option->help);
+    }
+}

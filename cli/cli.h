@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * What the files of the program share.  The program is a thin user of fastvmt.h and media.h.
+ */
+#ifndef CLI_H
+#define CLI_H
+
+#include "fastvmt/fastvmt.h"
+#include "media/media.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+enum cli_progress { CLI_PROGRESS_BAR, CLI_PROGRESS_JSON, CLI_PROGRESS_NONE };
+
+enum { CLI_MAX_SETTINGS = 128 };
+
+/* A library setting given on the command line, applied after the preset. */
+typedef struct cli_setting {
+    const char *name, *value;
+} cli_setting;
+
+/* The command line, parsed.  Strings are argv's. */
+typedef struct cli_options {
+    const char *command; /* "transfer", … */
+    vmt_model_paths paths;
+    const char *reference, *motion, *embeddings, *output, *preset, *backend, *dtype;
+    const char *compare, *latent, *checkpoint_file, *resume, *fit;
+    const char *shape, *text_shape, *vae_shape; /* make-model */
+    int64_t threads, start, stride, crf, checkpoint, seed_models, layers;
+    double start_seconds;
+    bool plan, quiet, verbose, overwrite, help;
+    enum cli_progress progress;
+    cli_setting settings[CLI_MAX_SETTINGS];
+    int setting_count;
+    const char *operands[8]; /* what is no option */
+    int operand_count;
+    int argc;
+    char **argv;
+} cli_options;
+
+typedef struct cli_command {
+    const char *name, *usage, *about, *examples;
+    int (*run)(cli_options *options);
+    const char *groups; /* letters of the option groups it takes; see option_groups in args.c */
+} cli_command;
+
+/* All commands; the last has no name. */
+extern const cli_command cli_commands[];
+
+/* ---- args.c */
+
+/* Parses argv[2..]; VMT_OK or VMT_E_ARG with one line in `message`. */
+enum vmt_status cli_parse(cli_options *options, const cli_command *command, int argc, char **argv,
+                          char *message, size_t size);
+void cli_print_options(const cli_command *command, FILE *to);
+/* Nearest known word to a mistyped one, or NULL when none is near. */
+const char *cli_nearest(const char *word, const char *const *known, int count);
+
+/* ---- help.c */
+void cli_print_help(const cli_command *command, FILE *to); /* NULL: the program's */
+
+/* ---- progress.c */
+typedef struct cli_reporter {
+    enum cli_progress kind;
+    bool terminal, open_line;
+    double last_shown;
+    enum vmt_phase phase;
+    bool started;
+    double phase_start;
+    double phase_seconds[VMT_PHASE_COUNT];
+    uint64_t memory_peak;
+} cli_reporter;
+
+void cli_reporter_init(cli_reporter *reporter, const cli_options *options);
+int cli_reporter_tell(void *reporter, const vmt_progress *progress); /* a vmt_progress_fn */
+/* Ends the phase at hand and the line. */
+void cli_reporter_finish(cli_reporter *reporter, double seconds);
+
+/* ---- session.c: context, model and settings of a run; signals; errors */
+typedef struct cli_session {
+    cli_options *options;
+    vmt_ctx *ctx;
+    vmt_model *model;
+    vmt_settings settings;
+} cli_session;
+
+/* Opens a context, and the model if `with_model`; fills the settings.  Prints what failed.
+ * Returns 0 or the exit code; close in any case. */
+int cli_session_open(cli_session *session, cli_options *options, bool with_model);
+void cli_session_close(cli_session *session);
+/* Prints the context's message as the one error line; returns the exit code. */
+int cli_fail(const cli_session *session, enum vmt_status status);
+/* The same for a text of the program's own. */
+int cli_fail_text(enum vmt_status status, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- result.c: the JSON beside a result */
+/* Settings, command and files of a run as JSON text (free with free), or NULL. */
+char *cli_result_json(const cli_session *session, const cli_reporter *reporter);
+int cli_write_text(const cli_session *session, const char *path, const char *text);
+/* Prints the command line that such a JSON describes; false when it is no such JSON. */
+bool cli_print_command(const char *json, FILE *to);
+
+/* ---- commands */
+int cli_transfer(cli_options *options); /* transfer and generate */
+int cli_extract(cli_options *options);
+int cli_encode(cli_options *options);
+int cli_decode(cli_options *options);
+int cli_embed(cli_options *options);
+int cli_info(cli_options *options);
+int cli_probe(cli_options *options);
+int cli_make_model(cli_options *options);
+
+#endif

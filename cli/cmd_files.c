@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * extract, encode, decode, embed: one phase of a run, to or from a file.
+ */
+#include "cli.h"
+
+#include <string.h>
+#include <unistd.h>
+
+typedef struct file_job {
+    cli_session s;
+    cli_reporter reporter;
+    vmt_clip clip;
+    double seconds;
+} file_job;
+
+static int tell(void *user, const vmt_progress *progress)
+{
+    file_job *j = user;
+
+    j->seconds = progress->seconds;
+    return cli_reporter_tell(&j->reporter, progress);
+}
+
+static int check_output(const cli_options *o)
+{
+    if (!o->output)
+        return cli_fail_text(VMT_E_ARG, "%s needs an output: -o FILE", o->command);
+    if (!o->overwrite && !access(o->output, F_OK))
+        return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", o->output);
+    return 0;
+}
+
+static enum vmt_status read_clip(file_job *j, const cli_options *o)
+{
+    const vmt_settings *s = &j->s.settings;
+    media_read_options options = {.start_frame = o->start,
+                                  .start_seconds = o->start_seconds,
+                                  .stride = o->stride,
+                                  .fps = s->fps,
+                                  .frames = s->frames,
+                                  .width = s->width,
+                                  .height = s->height};
+
+    if (o->fit && !strcmp(o->fit, "pad"))
+        options.fit = MEDIA_FIT_PAD;
+    if (o->fit && !strcmp(o->fit, "stretch"))
+        options.fit = MEDIA_FIT_STRETCH;
+    return media_read(j->s.ctx, &j->clip, o->reference, &options);
+}
+
+static int finish(file_job *j, enum vmt_status status, const cli_options *o)
+{
+    cli_reporter_finish(&j->reporter, j->seconds);
+    const int code = status == VMT_OK ? 0 : cli_fail(&j->s, status);
+    if (!code && !o->quiet)
+        fprintf(stderr, "wrote %s in %.2f s\n", o->output, j->seconds);
+    vmt_clip_free(&j->clip);
+    cli_session_close(&j->s);
+    return code;
+}
+
+/* extract and encode read a clip; they differ in the call alone. */
+static int from_clip(cli_options *o,
+                     enum vmt_status (*call)(vmt_ctx *, const vmt_model *, const vmt_settings *,
+                                             const vmt_transfer_io *, const char *))
+{
+    file_job j = {0};
+    int code = check_output(o);
+
+    if (!code && !o->reference)
+        code = cli_fail_text(VMT_E_ARG, "%s needs a video: -r VIDEO", o->command);
+    if (code)
+        return code;
+    code = cli_session_open(&j.s, o, true);
+    if (code) {
+        cli_session_close(&j.s);
+        return code;
+    }
+    cli_reporter_init(&j.reporter, o);
+    enum vmt_status status = read_clip(&j, o);
+    const vmt_transfer_io io = {.reference = &j.clip, .progress = tell, .progress_user = &j};
+    if (status == VMT_OK)
+        status = call(j.s.ctx, j.s.model, &j.s.settings, &io, o->output);
+    return finish(&j, status, o);
+}
+
+int cli_extract(cli_options *o)
+{
+    return from_clip(o, vmt_extract);
+}
+
+int cli_encode(cli_options *o)
+{
+    return from_clip(o, vmt_encode);
+}
+
+int cli_embed(cli_options *o)
+{
+    file_job j = {0};
+    int code = check_output(o);
+
+    if (code)
+        return code;
+    code = cli_session_open(&j.s, o, true);
+    if (!code && !j.s.settings.prompt)
+        code = cli_fail_text(VMT_E_ARG, "embed needs a prompt: -p TEXT");
+    if (code) {
+        cli_session_close(&j.s);
+        return code;
+    }
+    cli_reporter_init(&j.reporter, o);
+    const vmt_transfer_io io = {.progress = tell, .progress_user = &j};
+    return finish(&j, vmt_embed_prompts(j.s.ctx, j.s.model, &j.s.settings, &io, o->output), o);
+}
+
+int cli_decode(cli_options *o)
+{
+    file_job j = {0};
+    int code = 0;
+
+    if (o->operand_count != 1)
+        return cli_fail_text(VMT_E_ARG, "decode needs one latent file");
+    if (!o->output)
+        return cli_fail_text(VMT_E_ARG, "decode needs an output: -o FILE");
+    if (!o->overwrite && media_would_replace(o->output))
+        return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", o->output);
+    code = cli_session_open(&j.s, o, true);
+    if (code) {
+        cli_session_close(&j.s);
+        return code;
+    }
+    cli_reporter_init(&j.reporter, o);
+    const vmt_transfer_io io = {.result = &j.clip, .progress = tell, .progress_user = &j};
+    enum vmt_status status = media_check_output(j.s.ctx, o->output);
+    if (status == VMT_OK)
+        status = vmt_decode(j.s.ctx, j.s.model, &j.s.settings, o->operands[0], &io);
+    const media_write_options options = {.crf = (int)o->crf};
+    if (status == VMT_OK)
+        status = media_write(j.s.ctx, &j.clip, o->output, &options);
+    return finish(&j, status, o);
+}

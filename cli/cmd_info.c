@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * info, probe, make-model.
+ */
+#include "cli.h"
+
+#include "model/random_model.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char *read_text(const char *path)
+{
+    struct stat info;
+    char *text = NULL;
+    FILE *file = fopen(path, "r");
+
+    if (file && !fstat(fileno(file), &info) && info.st_size < (1 << 20) &&
+        (text = calloc(1, (size_t)info.st_size + 1)) &&
+        fread(text, 1, (size_t)info.st_size, file) != (size_t)info.st_size) {
+        free(text);
+        text = NULL;
+    }
+    if (file)
+        fclose(file);
+    return text;
+}
+
+static bool has_ending(const char *path, const char *ending)
+{
+    const size_t a = strlen(path), b = strlen(ending);
+    return a > b && !strcmp(path + a - b, ending);
+}
+
+/* A video: its streams, and the command line that made it if it is a result. */
+static enum vmt_status describe_video(const cli_session *s, const char *path)
+{
+    char *text = NULL, *comment = NULL;
+    const enum vmt_status status = media_describe(s->ctx, path, &text, &comment);
+
+    if (status != VMT_OK)
+        return status;
+    fputs(text, stdout);
+    if (comment)
+        cli_print_command(comment, stdout);
+    vmt_text_free(text);
+    vmt_text_free(comment);
+    return VMT_OK;
+}
+
+/* Tensor files begin with a small length and "{", or "PK"; index files with "{". */
+static bool is_model_file(const char *path)
+{
+    unsigned char head[10] = {0};
+    struct stat info;
+    FILE *file;
+
+    if (!stat(path, &info) && S_ISDIR(info.st_mode))
+        return true;
+    if (has_ending(path, ".index.json") || !(file = fopen(path, "rb")))
+        return has_ending(path, ".index.json");
+    const size_t got = fread(head, 1, sizeof head, file);
+    fclose(file);
+    return (got >= 9 && head[8] == '{' && !head[6] && !head[7]) ||
+           (got >= 2 && !memcmp(head, "PK", 2));
+}
+
+static enum vmt_status describe_any(const cli_session *s, const char *path)
+{
+    char *text = NULL;
+
+    if (is_model_file(path)) {
+        const enum vmt_status status = vmt_describe(s->ctx, path, &text);
+        if (status == VMT_OK)
+            fputs(text, stdout);
+        vmt_text_free(text);
+        return status;
+    }
+    if (has_ending(path, ".json") && (text = read_text(path))) {
+        const bool ours = cli_print_command(text, stdout);
+        free(text);
+        if (ours)
+            return VMT_OK;
+    }
+    return describe_video(s, path);
+}
+
+int cli_info(cli_options *o)
+{
+    cli_session s;
+
+    if (o->operand_count != 1)
+        return cli_fail_text(VMT_E_ARG, "info needs one file or folder");
+    int code = cli_session_open(&s, o, false);
+    if (!code) {
+        const enum vmt_status status = describe_any(&s, o->operands[0]);
+        code = status == VMT_OK ? 0 : cli_fail(&s, status);
+    }
+    cli_session_close(&s);
+    return code;
+}
+
+int cli_probe(cli_options *o)
+{
+    cli_session s;
+
+    if (o->operand_count != 1 || !o->output)
+        return cli_fail_text(VMT_E_ARG, "probe needs a case file and an output: CASE -o OUT");
+    if (!o->backend)
+        o->backend = "ref"; /* a case asks for exactness before speed */
+    int code = cli_session_open(&s, o, false);
+    if (!code) {
+        const enum vmt_status status = vmt_probe(s.ctx, o->operands[0], o->output);
+        code = status == VMT_OK ? 0 : cli_fail(&s, status);
+    }
+    cli_session_close(&s);
+    return code;
+}
+
+int cli_make_model(cli_options *o)
+{
+    const vmt_random_model model = {.shape = o->shape ? o->shape : "tiny",
+                                    .text_shape = o->text_shape,
+                                    .vae_shape = o->vae_shape,
+                                    .layers = o->layers,
+                                    .seed = (uint64_t)o->seed_models,
+                                    .tokenizer = o->paths.tokenizer};
+    cli_session s;
+
+    if (o->operand_count != 1)
+        return cli_fail_text(VMT_E_ARG, "make-model needs the folder to write");
+    int code = cli_session_open(&s, o, false);
+    if (!code) {
+        const enum vmt_status status = vmt_make_random_model(s.ctx, o->operands[0], &model);
+        code = status == VMT_OK ? 0 : cli_fail(&s, status);
+    }
+    cli_session_close(&s);
+    return code;
+}

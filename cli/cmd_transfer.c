@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * transfer and generate: read the reference, show the plan, run, write the result.
+ */
+#include "cli.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct job {
+    cli_session s;
+    cli_options *o;
+    cli_reporter reporter;
+    vmt_clip reference, result;
+    vmt_motion_field field;
+    char latent[4096], state[4096], json[4096];
+    double seconds; /* of the library's run */
+} job;
+
+static int job_tell(void *user, const vmt_progress *progress)
+{
+    job *j = user;
+
+    j->seconds = progress->seconds;
+    return cli_reporter_tell(&j->reporter, progress);
+}
+
+/* Where things go, and that nothing is overwritten unasked. */
+static int check_paths(job *j)
+{
+    const cli_options *o = j->o;
+    const char *outputs[3] = {o->output, o->compare, o->latent};
+
+    if (!o->output && !o->plan)
+        return cli_fail_text(VMT_E_ARG, "%s needs an output: -o FILE", o->command);
+    if (!o->output)
+        return 0;
+    if (strlen(o->output) > 4000)
+        return cli_fail_text(VMT_E_ARG, "the output's path is too long");
+    snprintf(j->latent, sizeof j->latent, "%s", o->latent ? o->latent : "");
+    if (!o->latent)
+        snprintf(j->latent, sizeof j->latent, "%s.latent.safetensors", o->output);
+    snprintf(j->state, sizeof j->state, "%s", o->checkpoint_file ? o->checkpoint_file : "");
+    if (!o->checkpoint_file)
+        snprintf(j->state, sizeof j->state, "%s.state.safetensors", o->output);
+    snprintf(j->json, sizeof j->json, "%s.json", o->output);
+    for (int i = 0; i < 3; i++)
+        if (outputs[i] && !o->overwrite && media_would_replace(outputs[i]))
+            return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", outputs[i]);
+    enum vmt_status status = media_check_output(j->s.ctx, o->output);
+    if (status == VMT_OK && o->compare)
+        status = media_check_output(j->s.ctx, o->compare);
+    return status == VMT_OK ? 0 : cli_fail(&j->s, status);
+}
+
+static enum vmt_status read_reference(job *j)
+{
+    const cli_options *o = j->o;
+    vmt_settings *s = &j->s.settings;
+    vmt_clip native;
+    media_read_options options = {.start_frame = o->start,
+                                  .start_seconds = o->start_seconds,
+                                  .stride = o->stride,
+                                  .fps = s->fps,
+                                  .frames = s->frames,
+                                  .width = s->width,
+                                  .height = s->height};
+
+    if (o->fit && !strcmp(o->fit, "pad"))
+        options.fit = MEDIA_FIT_PAD;
+    if (o->fit && !strcmp(o->fit, "stretch"))
+        options.fit = MEDIA_FIT_STRETCH;
+    const enum vmt_status status = media_read(j->s.ctx, &j->reference, o->reference, &options);
+    if (status != VMT_OK)
+        return status;
+    /* unless asked for: no larger than what the model was made for */
+    vmt_model_native(j->s.model, &native);
+    if (!s->width && j->reference.width * j->reference.height > native.width * native.height) {
+        options.width = native.width;
+        options.height = native.height;
+        options.frames = options.frames                        ? options.frames
+                         : native.frames < j->reference.frames ? native.frames
+                                                               : 0;
+        vmt_clip_free(&j->reference);
+        return media_read(j->s.ctx, &j->reference, o->reference, &options);
+    }
+    if (!s->frames && j->reference.frames > native.frames)
+        s->frames = native.frames;
+    return VMT_OK;
+}
+
+static void print_bytes(const char *what, uint64_t bytes)
+{
+    fprintf(stderr, "  %-8s %8.1f MiB\n", what, (double)bytes / (1 << 20));
+}
+
+static void print_plan(const job *j, const vmt_plan *p)
+{
+    const vmt_settings *s = &j->s.settings;
+
+    fprintf(stderr, "plan: %" PRId64 "x%" PRId64 ", %" PRId64 " frames", p->width, p->height,
+            p->frames);
+    if (p->model_width != p->width || p->model_height != p->height || p->model_frames != p->frames)
+        fprintf(stderr, " (inside %" PRId64 "x%" PRId64 ", %" PRId64 ")", p->model_width,
+                p->model_height, p->model_frames);
+    fprintf(stderr, ", tokens %" PRId64 "x%" PRId64 "x%" PRId64 "\n", p->grid_f, p->grid_h,
+            p->grid_w);
+    fprintf(stderr, "  %d steps", p->steps);
+    if (p->guided_steps)
+        fprintf(stderr,
+                ", %d guided: %d inner steps each, %d gradients in all, recomputation level %d",
+                p->guided_steps, s->motion.inner_steps, p->gradients, p->recompute);
+    fprintf(stderr, "; preset %s, backend %s\n", s->preset, vmt_backend_name(j->s.ctx));
+    for (int i = 0; i < VMT_PHASE_COUNT; i++)
+        if (p->phase_bytes[i])
+            print_bytes(vmt_phase_name((enum vmt_phase)i), p->phase_bytes[i]);
+    if (p->mapped_bytes)
+        print_bytes("mapped", p->mapped_bytes);
+    print_bytes("peak", p->peak_bytes);
+    print_bytes("free", p->free_bytes);
+}
+
+static int plan(job *j)
+{
+    vmt_plan p;
+    const enum vmt_status status = vmt_plan_make(j->s.ctx, j->s.model, &j->s.settings,
+                                                 j->reference.frames ? &j->reference : NULL, &p);
+
+    if (status != VMT_OK)
+        return cli_fail(&j->s, status);
+    if (j->o->plan || !j->o->quiet)
+        print_plan(j, &p);
+    if (p.peak_bytes > p.free_bytes)
+        return cli_fail_text(
+            VMT_E_MEMORY, "needs %.1f MiB, free are %.1f: use a smaller --size, fewer --frames%s",
+            (double)p.peak_bytes / (1 << 20), (double)p.free_bytes / (1 << 20),
+            p.recompute < 2 ? ", or --recompute 2" : "");
+    return 0;
+}
+
+static void print_resume(const job *j)
+{
+    const cli_options *o = j->o;
+
+    if (access(j->state, R_OK))
+        return;
+    fprintf(stderr, "go on with:\n ");
+    for (int i = 0; i < o->argc; i++) {
+        if (!strcmp(o->argv[i], "--resume")) {
+            i++;
+            continue;
+        }
+        const bool plain = !strpbrk(o->argv[i], " '\"$&|;<>()*?#\\`~!") && *o->argv[i];
+        fprintf(stderr, plain ? " %s" : " \"%s\"", o->argv[i]);
+    }
+    fprintf(stderr, " --resume %s\n", j->state);
+}
+
+/* The field of latent frames, one entry a video frame: a frame's arrows lead to the next latent
+ * frame. */
+static enum vmt_status write_compare(job *j)
+{
+    const vmt_motion_field *f = &j->field;
+    const int64_t cells = f->grid_h * f->grid_w * 2;
+    vmt_clip picture = {0}, shown = j->reference;
+    float *flow = NULL;
+
+    shown.frames = j->result.frames;
+    if (f->flow) {
+        flow = malloc((size_t)(shown.frames * cells) * sizeof *flow);
+        for (int64_t t = 0; flow && t < shown.frames; t++) {
+            int64_t i = (t + f->frames_per_latent - 1) / f->frames_per_latent;
+            i = i < f->frames ? i : f->frames - 1;
+            memcpy(flow + t * cells, f->flow + i * cells, (size_t)cells * sizeof *flow);
+        }
+    }
+    enum vmt_status status = media_compare(j->s.ctx, &picture, &shown, &j->result, flow,
+                                           flow ? shown.frames : 0, f->grid_h, f->grid_w);
+    const media_write_options options = {.crf = (int)j->o->crf};
+    if (status == VMT_OK)
+        status = media_write(j->s.ctx, &picture, j->o->compare, &options);
+    vmt_clip_free(&picture);
+    free(flow);
+    return status;
+}
+
+static int write_results(job *j)
+{
+    vmt_settings *made = &j->s.settings; /* what "the reference's" and "the model's" came to */
+    made->width = j->result.width;
+    made->height = j->result.height;
+    made->frames = j->result.frames;
+    made->fps = j->result.fps;
+    char *json = cli_result_json(&j->s, &j->reporter);
+    const media_write_options options = {.crf = (int)j->o->crf, .comment = json};
+    int code = json ? 0 : cli_fail_text(VMT_E_MEMORY, "out of memory");
+    enum vmt_status status =
+        code ? VMT_OK : media_write(j->s.ctx, &j->result, j->o->output, &options);
+
+    if (!code && status == VMT_OK && j->o->compare && j->reference.frames)
+        status = write_compare(j);
+    if (!code && status != VMT_OK)
+        code = cli_fail(&j->s, status);
+    if (!code && strcmp(j->o->output, "-"))
+        code = cli_write_text(&j->s, j->json, json);
+    free(json);
+    return code;
+}
+
+static void print_summary(const job *j)
+{
+    double all = 0;
+
+    for (int i = 0; i < VMT_PHASE_COUNT; i++)
+        all += j->reporter.phase_seconds[i];
+    fprintf(stderr, "wrote %s", j->o->output);
+    if (j->o->compare && j->reference.frames)
+        fprintf(stderr, " and %s", j->o->compare);
+    fprintf(stderr, "\n ");
+    for (int i = 0; i < VMT_PHASE_COUNT; i++)
+        if (j->reporter.phase_seconds[i] > 0)
+            fprintf(stderr, " %s %.2f s,", vmt_phase_name((enum vmt_phase)i),
+                    j->reporter.phase_seconds[i]);
+    fprintf(stderr, " in all %.2f s; peak %.0f MiB\n", all,
+            (double)j->reporter.memory_peak / (1 << 20));
+}
+
+static int run(job *j)
+{
+    const cli_options *o = j->o;
+    const bool transfer = !strcmp(o->command, "transfer");
+    const vmt_transfer_io io = {.reference = j->reference.frames ? &j->reference : NULL,
+                                .motion = o->motion,
+                                .result = &j->result,
+                                .field = o->compare ? &j->field : NULL,
+                                .embeddings = o->embeddings,
+                                .latent_path = j->latent,
+                                .checkpoint_path = j->state,
+                                .checkpoint_steps = o->checkpoint,
+                                .resume = o->resume,
+                                .progress = job_tell,
+                                .progress_user = j};
+
+    cli_reporter_init(&j->reporter, o);
+    const enum vmt_status status = transfer
+                                       ? vmt_transfer(j->s.ctx, j->s.model, &j->s.settings, &io)
+                                       : vmt_generate(j->s.ctx, j->s.model, &j->s.settings, &io);
+    cli_reporter_finish(&j->reporter, j->seconds);
+    if (status != VMT_OK) {
+        const int code = cli_fail(&j->s, status);
+        if (status == VMT_E_CANCELLED)
+            print_resume(j);
+        return code;
+    }
+    const int code = write_results(j);
+    if (code) {
+        fprintf(stderr, "the latent is kept: fastvmt decode %s\n", j->latent);
+        return code;
+    }
+    if (!o->latent)
+        unlink(j->latent);
+    if (!o->checkpoint_file)
+        unlink(j->state);
+    if (!o->quiet)
+        print_summary(j);
+    return 0;
+}
+
+static int check_sources(const job *j)
+{
+    const cli_options *o = j->o;
+    const bool transfer = !strcmp(o->command, "transfer");
+
+    if (transfer && !o->reference && !o->motion && !o->resume)
+        return cli_fail_text(VMT_E_ARG, "transfer needs a reference: -r VIDEO, or --motion FILE");
+    if (o->motion && o->resume)
+        return cli_fail_text(VMT_E_ARG, "--resume holds its motion: leave out --motion");
+    if (o->motion && o->reference && !o->compare)
+        return cli_fail_text(VMT_E_ARG, "-r and --motion: one of the two");
+    if (o->fit && strcmp(o->fit, "crop") && strcmp(o->fit, "pad") && strcmp(o->fit, "stretch"))
+        return cli_fail_text(VMT_E_ARG, "--fit %s: one of crop|pad|stretch", o->fit);
+    if (!transfer && o->motion)
+        return cli_fail_text(VMT_E_ARG, "generate takes no motion: that is transfer");
+    return 0;
+}
+
+int cli_transfer(cli_options *o)
+{
+    job j = {.o = o};
+    int code = check_sources(&j);
+
+    if (code)
+        return code;
+    code = cli_session_open(&j.s, o, true);
+    if (!code && !o->embeddings && !j.s.settings.prompt)
+        code = cli_fail_text(VMT_E_ARG, "%s needs a prompt: -p TEXT", o->command);
+    if (!code)
+        code = check_paths(&j);
+    if (!code && o->reference && (!o->resume || o->compare)) {
+        const enum vmt_status status = read_reference(&j);
+        code = status == VMT_OK ? 0 : cli_fail(&j.s, status);
+    }
+    if (!code && !o->resume && !o->motion)
+        code = plan(&j);
+    if (!code && !o->plan)
+        code = run(&j);
+    vmt_clip_free(&j.reference);
+    vmt_clip_free(&j.result);
+    vmt_motion_field_free(&j.field);
+    cli_session_close(&j.s);
+    return code;
+}

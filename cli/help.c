@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli.h"
+
+const cli_command cli_commands[] = {
+    {"transfer", "-m MODEL -r VIDEO -p PROMPT -o OUTPUT",
+     "Makes a video that shows PROMPT and moves like VIDEO.",
+     "  fastvmt transfer -m models/tiny -r demo/refs/07_swing.mkv -p \"a pumpkin on snow\" -o "
+     "out.mp4\n"
+     "  fastvmt transfer -m Wan2.1-T2V-1.3B -r dog.mp4 -p \"a lion runs through snow\" -o lion.mp4 "
+     "\\\n"
+     "      --size 832x480 --frames 81 --seed 7\n"
+     "  fastvmt transfer -m models/tiny --motion swing.fvm -p \"a red car in the city\" -o "
+     "car.mp4\n",
+     cli_transfer, "mrtovscg"},
+    {"generate", "-m MODEL -p PROMPT -o OUTPUT", "Makes a video from text alone.",
+     "  fastvmt generate -m models/tiny -p \"a cat on grass\" -o cat.mp4\n", cli_transfer,
+     "mtovscg"},
+    {"extract", "-m MODEL -r VIDEO -o MOTION.fvm",
+     "Writes what a reference contributes, for any prompt and seed.",
+     "  fastvmt extract -m models/tiny -r demo/refs/07_swing.mkv -o swing.fvm --ref-seed 1\n",
+     cli_extract, "mroscg"},
+    {"encode", "-m MODEL -r VIDEO -o LATENT.safetensors", "Video to latent file.",
+     "  fastvmt encode -m models/tiny -r clip.mp4 -o clip.latent.safetensors\n", cli_encode,
+     "mroscg"},
+    {"decode", "-m MODEL LATENT.safetensors -o OUTPUT", "Latent file to video.",
+     "  fastvmt decode -m models/tiny clip.latent.safetensors -o clip.mp4\n", cli_decode,
+     "movscgx"},
+    {"embed", "-m MODEL -p PROMPT -o PROMPT.safetensors",
+     "Encodes prompts once, for machines without the text encoder (transfer --embeddings).",
+     "  fastvmt embed -m Wan2.1-T2V-14B -p \"a lion runs through snow\" -o lion.safetensors\n",
+     cli_embed, "moscg"},
+    {"info", "FILE|DIR",
+     "Describes a model, a motion or latent file, a stored run, a video or a result.",
+     "  fastvmt info models/tiny\n  fastvmt info out.mp4\n", cli_info, "gx"},
+    {"probe", "CASE.safetensors -o OUT.safetensors",
+     "Runs one conformance case and writes what was computed (on backend ref unless named).",
+     "  fastvmt probe dit_a.safetensors -o out.safetensors --backend ref\n", cli_probe, "ocgx"},
+    {"make-model", "DIR --shape tiny|1.3b|14b --tokenizer spiece.model",
+     "Writes a model folder with random weights in the official formats, to try sizes and speed.",
+     "  fastvmt make-model random-1.3b --shape 1.3b --tokenizer models/tiny/spiece.model\n",
+     cli_make_model, "gdx"},
+    {NULL, NULL, NULL, NULL, NULL, NULL},
+};
+
+static const char exit_codes[] =
+    "\nExit codes\n"
+    "  0 done   1 internal fault   2 bad option   3 out of memory   4 file cannot be read or "
+    "written\n"
+    "  5 bad file   6 files make no model   7 made with other settings   8 not a number\n"
+    "  9 not supported by this build   130 stopped\n";
+
+void cli_print_help(const cli_command *command, FILE *to)
+{
+    if (command) {
+        fprintf(to, "usage: fastvmt %s %s\n\n%s\n", command->name, command->usage, command->about);
+        cli_print_options(command, to);
+        fprintf(to, "\nExamples\n%s%s", command->examples, exit_codes);
+        return;
+    }
+    fprintf(to,
+            "fastvmt %s: video motion transfer on Wan2.1\n\nusage: fastvmt COMMAND [options]\n\n",
+            vmt_version());
+    for (const cli_command *c = cli_commands; c->name; c++)
+        fprintf(to, "  %-11s %s\n", c->name, c->about);
+    fprintf(to, "\nfastvmt COMMAND --help lists a command's options.\n%s", exit_codes);
+}

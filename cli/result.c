@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The JSON beside a result and in its container: what made it, so that it can be made again.
+ */
+#include "cli.h"
+
+#include <cJSON.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool add_text(cJSON *object, const char *key, const char *value)
+{
+    return !value || cJSON_AddStringToObject(object, key, value) != NULL;
+}
+
+static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
+{
+    const cli_options *o = s->options;
+    cJSON *files = cJSON_AddObjectToObject(root, "files");
+    cJSON *seconds = cJSON_AddObjectToObject(root, "seconds");
+    bool whole = files && seconds && add_text(root, "command", o->command) &&
+                 add_text(files, "model", o->paths.dir) && add_text(files, "dit", o->paths.dit) &&
+                 add_text(files, "vae", o->paths.vae) && add_text(files, "text", o->paths.text) &&
+                 add_text(files, "tokenizer", o->paths.tokenizer) &&
+                 add_text(files, "reference", o->reference) &&
+                 add_text(files, "motion", o->motion) &&
+                 add_text(files, "embeddings", o->embeddings) &&
+                 add_text(files, "output", o->output) && add_text(files, "fit", o->fit);
+
+    for (int i = 0; whole && i < VMT_PHASE_COUNT; i++)
+        if (r->phase_seconds[i] > 0)
+            whole = cJSON_AddNumberToObject(seconds, vmt_phase_name((enum vmt_phase)i),
+                                            (double)(int64_t)(1000 * r->phase_seconds[i]) / 1000) !=
+                    NULL;
+    if (whole && o->start)
+        whole = cJSON_AddNumberToObject(files, "start", (double)o->start) != NULL;
+    if (whole && o->stride != 1)
+        whole = cJSON_AddNumberToObject(files, "stride", (double)o->stride) != NULL;
+    return whole;
+}
+
+char *cli_result_json(const cli_session *s, const cli_reporter *r)
+{
+    char *library = NULL, *text = NULL;
+
+    if (vmt_settings_json(s->ctx, s->model, &s->settings, &library) != VMT_OK)
+        return NULL;
+    cJSON *root = cJSON_Parse(library);
+    vmt_text_free(library);
+    if (root && add_run(root, s, r))
+        text = cJSON_Print(root);
+    cJSON_Delete(root);
+    return text;
+}
+
+int cli_write_text(const cli_session *s, const char *path, const char *text)
+{
+    char temporary[4096];
+
+    (void)s;
+    snprintf(temporary, sizeof temporary, "%s.part", path);
+    FILE *file = fopen(temporary, "w");
+    bool whole = file && fputs(text, file) >= 0 && fputc('\n', file) != EOF;
+    if (file && fclose(file))
+        whole = false;
+    if (whole && rename(temporary, path))
+        whole = false;
+    if (whole)
+        return 0;
+    unlink(temporary);
+    return cli_fail_text(VMT_E_IO, "%s: cannot be written (full disk, or no permission?)", path);
+}
+
+/* Quoted for a shell when it needs to be. */
+static void print_word(const char *word, FILE *to)
+{
+    if (*word &&
+        strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+./,:=") ==
+            strlen(word)) {
+        fputs(word, to);
+        return;
+    }
+    fputc('\'', to);
+    for (; *word; word++) {
+        const unsigned char c = (unsigned char)*word;
+        if (c == '\'')
+            fputs("'\\''", to);
+        else
+            fputc(c < 0x20 || c == 0x7f ? ' ' : c, to);
+    }
+    fputc('\'', to);
+}
+
+bool cli_print_command(const char *json, FILE *to)
+{
+    cJSON *root = cJSON_Parse(json);
+    const cJSON *command = cJSON_GetObjectItemCaseSensitive(root, "command");
+    const cJSON *lists[2] = {cJSON_GetObjectItemCaseSensitive(root, "files"),
+                             cJSON_GetObjectItemCaseSensitive(root, "settings")};
+    const cJSON *program = cJSON_GetObjectItemCaseSensitive(root, "program"), *item;
+    const bool ours = cJSON_IsString(program) && !strcmp(program->valuestring, "fastvmt") &&
+                      cJSON_IsString(command) && cJSON_IsObject(lists[0]) &&
+                      cJSON_IsObject(lists[1]);
+
+    if (ours) {
+        fputs("fastvmt ", to);
+        print_word(command->valuestring, to);
+        for (int i = 0; i < 2; i++)
+            cJSON_ArrayForEach(item, lists[i])
+            {
+                if (cJSON_IsString(item) && !*item->valuestring)
+                    continue;
+                fputs(" --", to);
+                print_word(item->string, to);
+                fputc(' ', to);
+                if (cJSON_IsString(item))
+                    print_word(item->valuestring, to);
+                else
+                    fprintf(to, "%g", item->valuedouble);
+            }
+        fputc('\n', to);
+    }
+    cJSON_Delete(root);
+    return ours;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli.h"
+
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The context a signal stops.  A handler gets no argument, hence this one variable. */
+static vmt_ctx *volatile running;
+
+static void on_signal(int number)
+{
+    if (running)
+        vmt_cancel(running);
+    signal(number, SIG_DFL); /* the second time ends the program at once */
+}
+
+static void print_log(void *user, enum vmt_log_level level, const char *line)
+{
+    const cli_options *options = user;
+
+    if (options->quiet && level != VMT_LOG_ERROR)
+        return;
+    if (level == VMT_LOG_DEBUG && !options->verbose)
+        return;
+    fprintf(stderr, "%s%s\n", level == VMT_LOG_WARNING ? "warning: " : "", line);
+}
+
+static int exit_code(enum vmt_status status)
+{
+    return status == VMT_E_CANCELLED ? 130 : (int)status;
+}
+
+int cli_fail(const cli_session *session, enum vmt_status status)
+{
+    fprintf(stderr, "fastvmt: %s\n", vmt_message(session->ctx));
+    return exit_code(status);
+}
+
+int cli_fail_text(enum vmt_status status, const char *format, ...)
+{
+    va_list args;
+
+    fputs("fastvmt: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return exit_code(status);
+}
+
+static enum vmt_status fill_settings(cli_session *s)
+{
+    const cli_options *o = s->options;
+    enum vmt_status status;
+    const char *preset = o->preset;
+
+    /* plain text-to-video by a model without settings of its own: the official ones */
+    status = vmt_settings_init(s->ctx, &s->settings, s->model, preset);
+    if (status == VMT_OK && !preset && !strcmp(o->command, "generate") &&
+        !strcmp(s->settings.preset, "paper"))
+        status = vmt_settings_init(s->ctx, &s->settings, s->model, "wan");
+    for (int i = 0; status == VMT_OK && i < o->setting_count; i++)
+        status = vmt_settings_set(s->ctx, &s->settings, o->settings[i].name, o->settings[i].value);
+    return status;
+}
+
+int cli_session_open(cli_session *s, cli_options *options, bool with_model)
+{
+    const vmt_config config = {.backend = options->backend,
+                               .dtype = options->dtype,
+                               .threads = (int)options->threads,
+                               .log = print_log,
+                               .log_user = options};
+
+    *s = (cli_session){.options = options};
+    enum vmt_status status = vmt_ctx_open(&s->ctx, &config);
+    if (status != VMT_OK)
+        return cli_fail(s, status);
+    running = s->ctx;
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    signal(SIGXFSZ, SIG_IGN); /* a file limit is a write error, not a death */
+    signal(SIGPIPE, SIG_IGN);
+    if (!with_model)
+        return 0;
+    status = vmt_model_open(s->ctx, &s->model, &options->paths);
+    if (status == VMT_OK)
+        status = fill_settings(s);
+    return status == VMT_OK ? 0 : cli_fail(s, status);
+}
+
+void cli_session_close(cli_session *s)
+{
+    running = NULL;
+    if (s->model)
+        vmt_model_close(s->ctx, s->model);
+    vmt_ctx_close(s->ctx);
+}
