@@ -246,6 +246,7 @@ static void folders(void **state)
     vmt_model_files files;
 
     (void)state;
+    assert_int_equal(system("rm -rf pf"), 0); /* of a run that failed */
     mkdir("pf", 0777);
     assert_int_equal(vmt_model_paths_resolve(&bare, &files, &(vmt_model_paths){.dir = "pf"}),
                      VMT_E_MODEL);

@@ -3,9 +3,11 @@
 
 #include "model/tensor_file.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -48,6 +50,7 @@ static void hostile_headers(void **state)
     refuse("{\"a\":" T("[2]", 0, 8) "}", 7, "truncated");
     refuse("{\"a\":" T("[2]", 0, 8) "}", 9, "tensors end at byte 8");
     refuse("{\"a\":" T("[2]", 0, 4) "}", 4, "expected 8 by its shape");
+    refuse("{\"a\":" T("[2]", 0, 12) "}", 12, "expected 8 by its shape");
     refuse("{\"a\":" T("[2]", 8, 0) "}", 8, "ascending");
     refuse("{\"a\":" T("[2]", -8, 0) "}", 8, "ascending");
     refuse("{\"a\":" T("[2]", 0, 1e300) "}", 8, "ascending");
@@ -181,6 +184,38 @@ static void unwritable(void **state)
     }
 }
 
+/* A disk that becomes full: the old file stays, nothing else is left. */
+static void full_disk(void **state)
+{
+    static float f[4096] = {1};
+    const vmt_named_tensor small = {"f", vmt_tensor_over(f, VMT_F32, VMT_SHAPE(1))};
+    const vmt_named_tensor large = {"f", vmt_tensor_over(f, VMT_F32, VMT_SHAPE(4096))};
+    struct rlimit old, tight;
+    vmt_tensor_file *file;
+
+    (void)state;
+    mkdir("full", 0777);
+    CHECK_OK(&bare, vmt_safetensors_write(&bare, "full/f", &small, 1, NULL));
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN); /* writing then fails with EFBIG */
+    tight = old;
+    tight.rlim_cur = 8192;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    const enum vmt_status status = vmt_safetensors_write(&bare, "full/f", &large, 1, NULL);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, before);
+    assert_int_equal(status, VMT_E_IO);
+    assert_non_null(strstr(bare.message, "full/f: writing failed after 8192 bytes"));
+    CHECK_OK(&bare, vmt_tensor_file_open(&bare, &file, "full/f"));
+    assert_int_equal(vmt_numel(vmt_tensor_file_find(file, "f")), 1);
+    vmt_tensor_file_close(file);
+    unlink("full/f");
+    const int left = rmdir("full");
+    if (left != 0) /* the next run begins clean */
+        assert_int_equal(system("rm -r full"), 0);
+    assert_int_equal(left, 0);
+}
+
 static void wrong_kinds(void **state)
 {
     vmt_tensor_file *file;
@@ -295,8 +330,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hostile_headers), cmocka_unit_test(hostile_lengths),
         cmocka_unit_test(unaligned_data),  cmocka_unit_test(round_trip),
-        cmocka_unit_test(unwritable),      cmocka_unit_test(wrong_kinds),
-        cmocka_unit_test(needs),           cmocka_unit_test(shards),
+        cmocka_unit_test(full_disk),       cmocka_unit_test(unwritable),
+        cmocka_unit_test(wrong_kinds),     cmocka_unit_test(needs),
+        cmocka_unit_test(shards),
     };
     vmt_ctx_init(&bare);
     return cmocka_run_group_tests(tests, NULL, NULL);
