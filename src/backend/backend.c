@@ -4,11 +4,8 @@
 #include <sched.h>
 #include <string.h>
 
-#if defined(FASTVMT_HAVE_DNNL) && __has_include("backend/cpu/cpu_backend.h")
-#define HAVE_CPU 1
+#ifdef FASTVMT_HAVE_DNNL
 #include "backend/cpu/cpu_backend.h"
-#else
-#define HAVE_CPU 0
 #endif
 
 int vmt_backend_cores(void)
@@ -23,7 +20,7 @@ int vmt_backend_cores(void)
 
 static enum vmt_status open_cpu(vmt_ctx *ctx)
 {
-#if HAVE_CPU
+#ifdef FASTVMT_HAVE_DNNL
     return vmt_backend_cpu_open(ctx);
 #else
     return vmt_fail(ctx, VMT_E_UNSUPPORTED,
@@ -58,7 +55,7 @@ enum vmt_status vmt_backend_open(vmt_ctx *ctx, const char *name, const char *dty
         {"cpu", open_cpu}, {"ref", vmt_backend_open_ref32}, {"ref64", vmt_backend_open_ref64}};
 
     if (!name || strcmp(name, "auto") == 0) {
-#if HAVE_CPU
+#ifdef FASTVMT_HAVE_DNNL
         name = "cpu";
 #else
         name = "ref";

@@ -68,6 +68,7 @@ static void run_add(op_run *r)
 static void run_lincomb(op_run *r)
 {
     const int64_t *s = r->size;
+    r->scale = r->gain;
     vmt_tensor *x = s[2] == 1 ? op_acc(r, "y", 'R', VMT_SHAPE(s[0], s[1]))
                               : op_in(r, 'R', VMT_SHAPE(s[0], s[1]));
     vmt_tensor *z = s[2] == 3   ? x
@@ -81,6 +82,7 @@ static void run_lincomb(op_run *r)
 static void run_gate_residual(op_run *r)
 {
     const int64_t *s = r->size;
+    r->scale = r->gain;
     vmt_tensor *x = s[2] == 2 ? op_acc(r, "y", 'R', VMT_SHAPE(s[0], s[1]))
                               : op_in(r, 'R', VMT_SHAPE(s[0], s[1]));
     vmt_tensor *gate = s[2] == 3 ? NULL : op_in(r, 'R', VMT_SHAPE(s[1]));
