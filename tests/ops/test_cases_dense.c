@@ -10,6 +10,7 @@
 static void run_linear(op_run *r)
 {
     const int64_t *s = r->size;
+    r->scale = r->gain;
     vmt_tensor *x = op_in(r, s[3] == 2 ? 'R' : 'A', VMT_SHAPE(s[0], s[1]));
     vmt_weight *w =
         op_weight(r, VMT_USE_LINEAR, (enum vmt_dtype)s[4], !s[6], VMT_SHAPE(s[2], s[1]));
@@ -21,6 +22,7 @@ static void run_linear(op_run *r)
 static void run_linear_bwd(op_run *r)
 {
     const int64_t *s = r->size;
+    r->scale = r->gain;
     vmt_tensor *dy = op_in(r, s[3] == 2 ? 'R' : 'A', VMT_SHAPE(s[0], s[2]));
     vmt_weight *w = op_weight(r, VMT_USE_LINEAR | VMT_USE_BACKWARD, (enum vmt_dtype)s[4], true,
                               VMT_SHAPE(s[2], s[1]));
@@ -78,6 +80,7 @@ static void run_conv3d(op_run *r)
                                  .pad_bottom = pads / 100 % 10,
                                  .pad_left = pads / 10 % 10,
                                  .pad_right = pads % 10};
+    r->scale = r->gain;
     vmt_tensor *x = op_in(r, 'A', VMT_SHAPE(s[0], s[1], s[2], s[3]));
     vmt_weight *w =
         op_weight(r, VMT_USE_CONV, (enum vmt_dtype)s[8], true, VMT_SHAPE(s[4], s[3], kt, kh, kw));

@@ -89,6 +89,7 @@ static void run_flow_windowed(op_run *r)
 static void run_flow_loss(op_run *r)
 {
     const int64_t *s = r->size;
+    r->scale = 3 * r->gain * r->gain; /* the largest square and more */
     vmt_tensor *flow = op_in(r, 'R', VMT_SHAPE(s[0], 2)), *ref = op_in(r, 'R', VMT_SHAPE(s[0], 2));
     vmt_tensor *m = s[2] == 1 ? op_in(r, 'R', VMT_SHAPE(s[0])) : NULL;
     vmt_tensor *loss = op_acc(r, "loss", 'R', VMT_SHAPE(1));
@@ -99,6 +100,7 @@ static void run_flow_loss(op_run *r)
 static void run_track_loss(op_run *r)
 {
     const int64_t *s = r->size;
+    r->scale = 3 * r->gain * r->gain; /* the largest square and more */
     vmt_tensor *a = op_in(r, 'R', VMT_SHAPE(s[0], s[1])), *b = op_in(r, 'R', VMT_SHAPE(s[0], s[1]));
     r->fill = FILL_UNIFORM;
     vmt_tensor *m = s[2] == 1 ? op_in(r, 'R', VMT_SHAPE(s[0])) : NULL;
