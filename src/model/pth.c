@@ -3,6 +3,7 @@
 
 #include "model/unpickle.h"
 
+#include <stdio.h>
 #include <string.h>
 
 enum { MAX_NAME = 512, STORAGE_ALIGN = 8 };
@@ -43,14 +44,12 @@ static enum vmt_status find_pickle(struct reader *r, vmt_zip_entry **pickle)
 static vmt_zip_entry *entry_of(const struct reader *r, const char *folder, vmt_span key)
 {
     char name[MAX_NAME];
-    const size_t middle = strlen(folder);
 
     if (r->stem.length > MAX_NAME / 2 || key.length > MAX_NAME / 4)
         return NULL;
-    memcpy(name, r->stem.text, r->stem.length);
-    memcpy(name + r->stem.length, folder, middle);
-    memcpy(name + r->stem.length + middle, key.text, key.length);
-    return vmt_zip_find(&r->zip, name, r->stem.length + middle + key.length);
+    const int length = snprintf(name, sizeof name, "%.*s%s%.*s", (int)r->stem.length, r->stem.text,
+                                folder, (int)key.length, key.text);
+    return length < 0 ? NULL : vmt_zip_find(&r->zip, name, (size_t)length);
 }
 
 static enum vmt_status check_byte_order(const struct reader *r)

@@ -231,7 +231,8 @@ enum vmt_status vmt_tensor_list_text(vmt_ctx *ctx, vmt_tensor_list *list, const 
     const int64_t dim = c->dim, inner = c->dim_attn, ffn = c->dim_ffn;
     const float from_dim = (float)(1 / sqrt((double)dim));
     /* logits are not divided by the head's width: the query's weights are */
-    const float query = 1.5f * from_dim / (float)sqrt((double)(inner / c->heads));
+    const int64_t head_dim = inner / c->heads;
+    const float query = 1.5f * from_dim / (float)sqrt((double)head_dim);
 
     matrix(&b, 1, c->vocab, dim, "", "token_embedding");
     for (int64_t i = 0; i < c->layers; i++) {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/unpickle.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -347,6 +348,7 @@ static enum vmt_status op_put(struct unpickler *u, int bytes)
     VMT_TRY(top(u, &node));
     VMT_TRY(grow(u, &items, sizeof *u->memo, (size_t)slot + 1, &u->memo_capacity, MAX_NODES));
     u->memo = items;
+    assert(u->memo && slot < u->memo_capacity);
     u->memo[slot] = u->stack[u->stack_count - 1];
     if (slot >= u->memo_count)
         u->memo_count = (size_t)slot + 1;
