@@ -89,6 +89,9 @@ typedef struct cli_session {
  * Returns 0 or the exit code; close in any case. */
 int cli_session_open(cli_session *session, cli_options *options, bool with_model);
 void cli_session_close(cli_session *session);
+/* The reference as the options say; `limited`: where no size or count was asked for, no larger and
+ * no longer than what the model was made for. */
+enum vmt_status cli_read_reference(const cli_session *session, vmt_clip *clip, bool limited);
 /* Prints the context's message as the one error line; returns the exit code. */
 int cli_fail(const cli_session *session, enum vmt_status status);
 /* The same for a text of the program's own. */
@@ -99,6 +102,8 @@ int cli_fail_text(enum vmt_status status, const char *format, ...)
 /* Settings, command and files of a run as JSON text (free with free), or NULL. */
 char *cli_result_json(const cli_session *session, const cli_reporter *reporter);
 int cli_write_text(const cli_session *session, const char *path, const char *text);
+/* Quoted for a shell when it needs to be. */
+void cli_print_word(const char *word, FILE *to);
 /* Prints the command line that such a JSON describes; false when it is no such JSON. */
 bool cli_print_command(const char *json, FILE *to);
 

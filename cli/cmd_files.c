@@ -31,24 +31,6 @@ static int check_output(const cli_options *o)
     return 0;
 }
 
-static enum vmt_status read_clip(file_job *j, const cli_options *o)
-{
-    const vmt_settings *s = &j->s.settings;
-    media_read_options options = {.start_frame = o->start,
-                                  .start_seconds = o->start_seconds,
-                                  .stride = o->stride,
-                                  .fps = s->fps,
-                                  .frames = s->frames,
-                                  .width = s->width,
-                                  .height = s->height};
-
-    if (o->fit && !strcmp(o->fit, "pad"))
-        options.fit = MEDIA_FIT_PAD;
-    if (o->fit && !strcmp(o->fit, "stretch"))
-        options.fit = MEDIA_FIT_STRETCH;
-    return media_read(j->s.ctx, &j->clip, o->reference, &options);
-}
-
 static int finish(file_job *j, enum vmt_status status, const cli_options *o)
 {
     cli_reporter_finish(&j->reporter, j->seconds);
@@ -78,7 +60,8 @@ static int from_clip(cli_options *o,
         return code;
     }
     cli_reporter_init(&j.reporter, o);
-    enum vmt_status status = read_clip(&j, o);
+    /* a motion file must see what transfer sees; encode takes the clip as it is */
+    enum vmt_status status = cli_read_reference(&j.s, &j.clip, call == vmt_extract);
     const vmt_transfer_io io = {.reference = &j.clip, .progress = tell, .progress_user = &j};
     if (status == VMT_OK)
         status = call(j.s.ctx, j.s.model, &j.s.settings, &io, o->output);

@@ -27,6 +27,21 @@ static int job_tell(void *user, const vmt_progress *progress)
     return cli_reporter_tell(&j->reporter, progress);
 }
 
+/* The name asked for, else one beside the output: OUTPUT.ending; for "-" in this folder. */
+static void name_beside(char *name, size_t size, const char *asked, const char *output,
+                        const char *ending)
+{
+    const char *base = strcmp(output, "-") ? output : "fastvmt";
+    size_t length = strlen(base);
+
+    while (length > 1 && base[length - 1] == '/') /* a folder of pictures */
+        length--;
+    if (asked)
+        snprintf(name, size, "%s", asked);
+    else
+        snprintf(name, size, "%.*s.%s", (int)length, base, ending);
+}
+
 /* Where things go, and that nothing is overwritten unasked. */
 static int check_paths(job *j)
 {
@@ -39,13 +54,9 @@ static int check_paths(job *j)
         return 0;
     if (strlen(o->output) > 4000)
         return cli_fail_text(VMT_E_ARG, "the output's path is too long");
-    snprintf(j->latent, sizeof j->latent, "%s", o->latent ? o->latent : "");
-    if (!o->latent)
-        snprintf(j->latent, sizeof j->latent, "%s.latent.safetensors", o->output);
-    snprintf(j->state, sizeof j->state, "%s", o->checkpoint_file ? o->checkpoint_file : "");
-    if (!o->checkpoint_file)
-        snprintf(j->state, sizeof j->state, "%s.state.safetensors", o->output);
-    snprintf(j->json, sizeof j->json, "%s.json", o->output);
+    name_beside(j->latent, sizeof j->latent, o->latent, o->output, "latent.safetensors");
+    name_beside(j->state, sizeof j->state, o->checkpoint_file, o->output, "state.safetensors");
+    name_beside(j->json, sizeof j->json, NULL, o->output, "json");
     for (int i = 0; i < 3; i++)
         if (outputs[i] && !o->overwrite && media_would_replace(outputs[i]))
             return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", outputs[i]);
@@ -53,42 +64,6 @@ static int check_paths(job *j)
     if (status == VMT_OK && o->compare)
         status = media_check_output(j->s.ctx, o->compare);
     return status == VMT_OK ? 0 : cli_fail(&j->s, status);
-}
-
-static enum vmt_status read_reference(job *j)
-{
-    const cli_options *o = j->o;
-    vmt_settings *s = &j->s.settings;
-    vmt_clip native;
-    media_read_options options = {.start_frame = o->start,
-                                  .start_seconds = o->start_seconds,
-                                  .stride = o->stride,
-                                  .fps = s->fps,
-                                  .frames = s->frames,
-                                  .width = s->width,
-                                  .height = s->height};
-
-    if (o->fit && !strcmp(o->fit, "pad"))
-        options.fit = MEDIA_FIT_PAD;
-    if (o->fit && !strcmp(o->fit, "stretch"))
-        options.fit = MEDIA_FIT_STRETCH;
-    const enum vmt_status status = media_read(j->s.ctx, &j->reference, o->reference, &options);
-    if (status != VMT_OK)
-        return status;
-    /* unless asked for: no larger than what the model was made for */
-    vmt_model_native(j->s.model, &native);
-    if (!s->width && j->reference.width * j->reference.height > native.width * native.height) {
-        options.width = native.width;
-        options.height = native.height;
-        options.frames = options.frames                        ? options.frames
-                         : native.frames < j->reference.frames ? native.frames
-                                                               : 0;
-        vmt_clip_free(&j->reference);
-        return media_read(j->s.ctx, &j->reference, o->reference, &options);
-    }
-    if (!s->frames && j->reference.frames > native.frames)
-        s->frames = native.frames;
-    return VMT_OK;
 }
 
 static void print_bytes(const char *what, uint64_t bytes)
@@ -140,6 +115,7 @@ static int plan(job *j)
     return 0;
 }
 
+/* The same command, --resume instead of any it had. */
 static void print_resume(const job *j)
 {
     const cli_options *o = j->o;
@@ -148,14 +124,16 @@ static void print_resume(const job *j)
         return;
     fprintf(stderr, "go on with:\n ");
     for (int i = 0; i < o->argc; i++) {
-        if (!strcmp(o->argv[i], "--resume")) {
+        if (!strcmp(o->argv[i], "--resume"))
             i++;
-            continue;
+        else if (strncmp(o->argv[i], "--resume=", 9)) {
+            fputc(' ', stderr);
+            cli_print_word(o->argv[i], stderr);
         }
-        const bool plain = !strpbrk(o->argv[i], " '\"$&|;<>()*?#\\`~!") && *o->argv[i];
-        fprintf(stderr, plain ? " %s" : " \"%s\"", o->argv[i]);
     }
-    fprintf(stderr, " --resume %s\n", j->state);
+    fputs(" --resume ", stderr);
+    cli_print_word(j->state, stderr);
+    fputc('\n', stderr);
 }
 
 /* The field of latent frames, one entry a video frame: a frame's arrows lead to the next latent
@@ -279,8 +257,8 @@ static int check_sources(const job *j)
         return cli_fail_text(VMT_E_ARG, "--resume holds its motion: leave out --motion");
     if (o->motion && o->reference && !o->compare)
         return cli_fail_text(VMT_E_ARG, "-r and --motion: one of the two");
-    if (o->fit && strcmp(o->fit, "crop") && strcmp(o->fit, "pad") && strcmp(o->fit, "stretch"))
-        return cli_fail_text(VMT_E_ARG, "--fit %s: one of crop|pad|stretch", o->fit);
+    if (o->compare && !o->reference)
+        return cli_fail_text(VMT_E_ARG, "--compare shows the reference: give it with -r");
     if (!transfer && o->motion)
         return cli_fail_text(VMT_E_ARG, "generate takes no motion: that is transfer");
     return 0;
@@ -299,7 +277,7 @@ int cli_transfer(cli_options *o)
     if (!code)
         code = check_paths(&j);
     if (!code && o->reference && (!o->resume || o->compare)) {
-        const enum vmt_status status = read_reference(&j);
+        const enum vmt_status status = cli_read_reference(&j.s, &j.reference, true);
         code = status == VMT_OK ? 0 : cli_fail(&j.s, status);
     }
     if (!code && !o->resume && !o->motion)

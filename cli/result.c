@@ -72,8 +72,7 @@ int cli_write_text(const cli_session *s, const char *path, const char *text)
     return cli_fail_text(VMT_E_IO, "%s: cannot be written (full disk, or no permission?)", path);
 }
 
-/* Quoted for a shell when it needs to be. */
-static void print_word(const char *word, FILE *to)
+void cli_print_word(const char *word, FILE *to)
 {
     if (*word &&
         strspn(word, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+./,:=") ==
@@ -105,17 +104,17 @@ bool cli_print_command(const char *json, FILE *to)
 
     if (ours) {
         fputs("fastvmt ", to);
-        print_word(command->valuestring, to);
+        cli_print_word(command->valuestring, to);
         for (int i = 0; i < 2; i++)
             cJSON_ArrayForEach(item, lists[i])
             {
                 if (cJSON_IsString(item) && !*item->valuestring)
                     continue;
                 fputs(" --", to);
-                print_word(item->string, to);
+                cli_print_word(item->string, to);
                 fputc(' ', to);
                 if (cJSON_IsString(item))
-                    print_word(item->valuestring, to);
+                    cli_print_word(item->valuestring, to);
                 else
                     fprintf(to, "%g", item->valuedouble);
             }

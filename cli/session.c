@@ -75,6 +75,9 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
                                .log_user = options};
 
     *s = (cli_session){.options = options};
+    if (options->fit && strcmp(options->fit, "crop") && strcmp(options->fit, "pad") &&
+        strcmp(options->fit, "stretch"))
+        return cli_fail_text(VMT_E_ARG, "--fit %s: one of crop|pad|stretch", options->fit);
     enum vmt_status status = vmt_ctx_open(&s->ctx, &config);
     if (status != VMT_OK)
         return cli_fail(s, status);
@@ -97,4 +100,30 @@ void cli_session_close(cli_session *s)
     if (s->model)
         vmt_model_close(s->ctx, s->model);
     vmt_ctx_close(s->ctx);
+}
+
+enum vmt_status cli_read_reference(const cli_session *s, vmt_clip *clip, bool limited)
+{
+    const cli_options *o = s->options;
+    const vmt_settings *settings = &s->settings;
+    media_read_options options = {.start_frame = o->start,
+                                  .start_seconds = o->start_seconds,
+                                  .stride = o->stride,
+                                  .fps = settings->fps,
+                                  .frames = settings->frames,
+                                  .width = settings->width,
+                                  .height = settings->height};
+    vmt_clip native;
+
+    if (o->fit && !strcmp(o->fit, "pad"))
+        options.fit = MEDIA_FIT_PAD;
+    if (o->fit && !strcmp(o->fit, "stretch"))
+        options.fit = MEDIA_FIT_STRETCH;
+    vmt_model_native(s->model, &native);
+    if (limited) {
+        options.most_frames = native.frames;
+        options.most_width = native.width;
+        options.most_height = native.height;
+    }
+    return media_read(s->ctx, clip, o->reference, &options);
 }

@@ -40,6 +40,9 @@ typedef struct media_read_options {
                               Folders of pictures are taken to have this rate */
     int64_t width, height; /* 0: as it is */
     enum media_fit fit;
+    /* limits on what is left as it is: a longer clip ends there, frames of more pixels get this
+     * size (sides exchanged when the clip stands upright and this lies, or the reverse); 0: none */
+    int64_t most_frames, most_width, most_height;
 } media_read_options;
 
 /**

@@ -79,7 +79,18 @@ static enum vmt_status make_room(vmt_ctx *ctx, reader *r)
 
 static bool is_full(const reader *r)
 {
-    return r->want.frames > 0 && r->clip->frames >= r->want.frames;
+    const int64_t most = r->want.frames ? r->want.frames : r->want.most_frames;
+    return most > 0 && r->clip->frames >= most;
+}
+
+static void limit_size(vmt_clip *clip, const media_read_options *want)
+{
+    const bool turned = (clip->width < clip->height) != (want->most_width < want->most_height);
+
+    if (!want->most_width || clip->width * clip->height <= want->most_width * want->most_height)
+        return;
+    clip->width = turned ? want->most_height : want->most_width;
+    clip->height = turned ? want->most_width : want->most_height;
 }
 
 /* The first frame decides the size when none was asked for. */
@@ -100,6 +111,7 @@ static void choose_size(reader *r)
         r->clip->width = (int64_t)((double)s->width * aspect + 0.5);
     else if (aspect < 1)
         r->clip->height = (int64_t)((double)s->height / aspect + 0.5);
+    limit_size(r->clip, &r->want);
 }
 
 /* The source's current frame at the clip's size. */

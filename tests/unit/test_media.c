@@ -274,6 +274,16 @@ static void choice_of_frames(void **state)
     check_refused("media_c.y4m", &(media_read_options){.start_frame = 12}, VMT_E_ARG, "--start");
     check_refused("media_c.y4m", &(media_read_options){.stride = -1}, VMT_E_ARG, "--stride");
     check_refused("media_c.y4m", &(media_read_options){.width = 8}, VMT_E_ARG, "--size");
+    check_frames(&(media_read_options){.most_frames = 3}, "0 1 2 ");
+    check_frames(&(media_read_options){.most_frames = 99, .start_frame = 10}, "10 11 ");
+    vmt_clip least =
+        read_clip("media_c.y4m", &(media_read_options){.most_width = 20, .most_height = 30});
+    assert_int_equal(least.width, 30); /* the clip lies */
+    assert_int_equal(least.height, 20);
+    vmt_clip_free(&least);
+    least = read_clip("media_c.y4m", &(media_read_options){.most_width = 40, .most_height = 40});
+    assert_int_equal(least.width, 48); /* fewer pixels */
+    vmt_clip_free(&least);
     vmt_clip small = read_clip("media_c.y4m", &(media_read_options){.width = 20, .height = 20});
     assert_int_equal(small.width, 20);
     assert_int_equal(small.height, 20);
