@@ -42,7 +42,7 @@ static enum vmt_status open_file(vmt_ctx *ctx, vmt_model *model, enum vmt_part p
     if (status == VMT_OK && config && (part == VMT_PART_DIT || !model->files[VMT_PART_DIT]))
         status = vmt_model_defaults_read(ctx, &model->defaults, config);
     vmt_config_file_close(config);
-    return vmt_prefix(ctx, status, "%s", source->path);
+    return status; /* its message names the file */
 }
 
 /* The parts must fit one another. */
