@@ -314,8 +314,10 @@ static enum vmt_status motion_from_reference(vmt_ctx *ctx, run *r)
     return VMT_OK;
 }
 
-/* Displacements to the next frame, of the last guided step: its noise hides least.  In the released
- * arithmetic they are no places in the frame: none. */
+/* Displacements to the next frame, of the last guided step: its noise hides least.  What a token
+ * shows within its own frame is taken off: where all places look alike, attention spreads, and the
+ * expected position tells nothing.  In the released arithmetic they are no places in the frame:
+ * none. */
 static enum vmt_status make_field(vmt_ctx *ctx, const run *r, vmt_motion_field *field)
 {
     const vmt_motion *m = &r->motion;
@@ -331,9 +333,10 @@ static enum vmt_status make_field(vmt_ctx *ctx, const run *r, vmt_motion_field *
     VMT_TRY(vmt_alloc(ctx, (void **)&field->flow, (size_t)((g->grid_f - 1) * m->tokens * 2),
                       sizeof *field->flow));
     for (int64_t i = 0, pair = 0; i + 1 < g->grid_f; i++) {
-        const float *next = flow + (pair + 1) * m->tokens * 2; /* (i, i) comes before (i, i + 1) */
+        const float *same = flow + pair * m->tokens * 2; /* (i, i), then (i, i + 1) */
+        const float *next = same + m->tokens * 2;
         for (int64_t t = 0; t < m->tokens * 2; t++)
-            field->flow[i * m->tokens * 2 + t] = next[t] * (float)cell;
+            field->flow[i * m->tokens * 2 + t] = (next[t] - same[t]) * (float)cell;
         pair += g->grid_f - i < span ? g->grid_f - i : span;
     }
     field->frames = g->grid_f - 1;
