@@ -34,11 +34,12 @@ static enum vmt_status check_asked(vmt_ctx *ctx, const vmt_geometry *g)
 
 void vmt_model_native(const vmt_model *model, vmt_clip *shape)
 {
-    vmt_settings own = {.width = 832, .height = 480, .frames = 81, .fps = 16};
+    const vmt_settings *own = &model->defaults.values;
 
-    vmt_model_defaults_apply(&model->defaults, &own);
-    *shape =
-        (vmt_clip){.width = own.width, .height = own.height, .frames = own.frames, .fps = own.fps};
+    *shape = (vmt_clip){.width = first_of(own->width, 832, 0),
+                        .height = first_of(own->height, 480, 0),
+                        .frames = first_of(own->frames, 81, 0),
+                        .fps = own->fps > 0 ? own->fps : 16};
 }
 
 enum vmt_status vmt_geometry_make(vmt_ctx *ctx, vmt_geometry *g, const vmt_model *model,

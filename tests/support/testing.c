@@ -24,14 +24,20 @@ static void choose_level(vmt_ctx *ctx)
 #endif
 }
 
-vmt_ctx *test_ctx_open(const char *backend, const char *dtype)
+vmt_ctx *test_ctx_open_threads(const char *backend, const char *dtype, int threads)
 {
     vmt_ctx *ctx = calloc(1, sizeof *ctx);
     assert_non_null(ctx);
     vmt_ctx_init(ctx);
+    ctx->threads = threads;
     CHECK_OK(ctx, vmt_backend_open(ctx, backend, dtype));
     choose_level(ctx);
     return ctx;
+}
+
+vmt_ctx *test_ctx_open(const char *backend, const char *dtype)
+{
+    return test_ctx_open_threads(backend, dtype, 1);
 }
 
 void test_ctx_close(vmt_ctx *ctx)

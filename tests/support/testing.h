@@ -23,6 +23,8 @@
 
 /* A context on a backend ("ref", "ref64", "cpu", …), closed by test_ctx_close. */
 vmt_ctx *test_ctx_open(const char *backend, const char *dtype);
+/* The same on several threads (test_ctx_open: one). */
+vmt_ctx *test_ctx_open_threads(const char *backend, const char *dtype, int threads);
 void test_ctx_close(vmt_ctx *ctx);
 
 /* True when this build has the backend; false is said aloud. */

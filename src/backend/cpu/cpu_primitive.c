@@ -214,8 +214,12 @@ enum vmt_status cpu_cache_add(vmt_ctx *ctx, cpu_primitive **primitive, const cpu
             status = cpu_dnnl_fail(ctx, op, made);
     }
     dnnl_primitive_desc_destroy(desc);
+    if (status == VMT_OK && p->copies > 1 && p->scratch_bytes > state->pad_stride)
+        state->pad_stride = p->scratch_bytes;
+    const size_t split_bytes = state->pad_stride * (size_t)ctx->threads;
     if (status == VMT_OK)
-        status = grow(ctx, &state->pad, p->scratch_bytes * (size_t)p->copies, "oneDNN scratchpad");
+        status = grow(ctx, &state->pad, p->scratch_bytes > split_bytes ? p->scratch_bytes : split_bytes,
+                      "oneDNN scratchpad");
     if (status == VMT_OK)
         status = reserve(ctx, &state->cache);
     if (status != VMT_OK) {
@@ -233,7 +237,7 @@ dnnl_status_t cpu_primitive_run(cpu_state *state, cpu_primitive *p, int copy, vo
     unsigned char *const pad = state->pad.memory;
 
     for (int a = 0; a < p->args; a++) {
-        void *const pointer = a + 1 < p->args ? data[a] : pad + (size_t)copy * p->scratch_bytes;
+        void *const pointer = a + 1 < p->args ? data[a] : pad + (size_t)copy * state->pad_stride;
         const dnnl_status_t status = dnnl_memory_set_data_handle(p->memories[copy][a], pointer);
         if (status != dnnl_success)
             return status;

@@ -48,7 +48,8 @@ typedef struct cpu_state {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     cpu_cache cache;
-    vmt_ref_scratch pad; /* oneDNN's scratchpads */
+    vmt_ref_scratch pad; /* oneDNN's scratchpads, one per thread */
+    size_t pad_stride;   /* between them: the largest of all, as threads may be in different ones */
 } cpu_state;
 
 static inline cpu_state *cpu_of(vmt_ctx *ctx)
