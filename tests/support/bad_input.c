@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 void bad_input_check(const char *label, int code, const char *text, const char *const *arguments)
 {
@@ -48,6 +49,22 @@ void write_safetensors(const char *path, const char *header, size_t data_bytes)
     for (size_t i = 0; i < data_bytes; i++)
         fputc(0, file);
     assert_int_equal(fclose(file), 0);
+}
+
+void link_model(const char *folder, const char *but)
+{
+    static const char *const files[] = {"dit.safetensors", "vae.safetensors", "text.safetensors",
+                                        "spiece.model", "config.json"};
+    char path[256], target[4096];
+
+    folder_new(folder);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        if (but && strcmp(files[i], but) == 0)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        snprintf(target, sizeof target, MODEL "/%s", files[i]);
+        assert_int_equal(symlink(target, path), 0);
+    }
 }
 
 void write_start(const char *path, const char *from, size_t length)

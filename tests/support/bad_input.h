@@ -31,6 +31,9 @@ void write_reference(void);
 /* A safetensors file with this header text and so many bytes of data. */
 void write_safetensors(const char *path, const char *header, size_t data_bytes);
 
+/* A folder with links to all files of MODEL; `but` (may be NULL) is left out. */
+void link_model(const char *folder, const char *but);
+
 /* The first `length` bytes of a file. */
 void write_start(const char *path, const char *from, size_t length);
 

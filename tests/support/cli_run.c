@@ -136,6 +136,7 @@ void cli_check_refused(const char *label, cli_result *result, int code, const ch
 
 void file_write(const char *path, const void *bytes, size_t length)
 {
+    unlink(path); /* a link must not lead to what the repository holds */
     FILE *file = fopen(path, "wb");
     if (!file || fwrite(bytes, 1, length, file) != length || fclose(file))
         fail_msg("cannot write %s", path);
