@@ -51,7 +51,8 @@ static enum vmt_status open_format(vmt_ctx *ctx, media_container *in, const char
         av_dict_free(&options);
         free(url);
     }
-    if (error == AVERROR_INVALIDDATA)
+    /* Readers of damaged heads use all three; that the file can be read was checked before. */
+    if (error == AVERROR_INVALIDDATA || error == AVERROR(EINVAL) || error == AVERROR(EIO))
         return vmt_fail(ctx, VMT_E_FORMAT,
                         "%s: not a video that libav knows, or its head is damaged", path);
     return error < 0 ? media_av_fail(ctx, path, "opening", error) : VMT_OK;

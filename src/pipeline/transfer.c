@@ -306,6 +306,17 @@ static enum vmt_status require_reference(vmt_ctx *ctx, const vmt_transfer_io *io
     return VMT_OK;
 }
 
+/* Frames that are not there repeat the last one: of a single frame nothing would move. */
+static enum vmt_status require_motion(vmt_ctx *ctx, const run *r)
+{
+    VMT_TRY(require_reference(ctx, r->io));
+    if (r->io->reference->frames < 2)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "the reference has one frame, in which nothing moves: give a video of two "
+                        "or more, or leave the motion out (generate)");
+    return VMT_OK;
+}
+
 static enum vmt_status motion_from_reference(vmt_ctx *ctx, run *r)
 {
     VMT_TRY(encode_phase(ctx, r, r->io->reference, &r->motion.clean));
@@ -365,7 +376,7 @@ static enum vmt_status finish(vmt_ctx *ctx, run *r)
 
 static enum vmt_status transfer_anew(vmt_ctx *ctx, run *r)
 {
-    VMT_TRY(require_reference(ctx, r->io));
+    VMT_TRY(require_motion(ctx, r));
     VMT_TRY(vmt_geometry_make(ctx, &r->geometry, r->model, r->settings, r->io->reference));
     VMT_TRY(text_phase(ctx, r, true, true));
     VMT_TRY(motion_from_reference(ctx, r));
@@ -459,7 +470,7 @@ static enum vmt_status extract_all(vmt_ctx *ctx, run *r)
 {
     vmt_sample s;
 
-    VMT_TRY(require_reference(ctx, r->io));
+    VMT_TRY(require_motion(ctx, r));
     VMT_TRY(vmt_geometry_make(ctx, &r->geometry, r->model, r->settings, r->io->reference));
     VMT_TRY(text_phase(ctx, r, false, true));
     VMT_TRY(motion_from_reference(ctx, r));
