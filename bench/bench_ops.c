@@ -5,7 +5,9 @@
  *
  *     bench_ops [backend] [dtype] [threads] [op]
  *
- * Prints the median of RUNS runs, each long enough to be timed, with the fastest and slowest.
+ * Prints the median of RUNS runs, each long enough to be timed, with the fastest and slowest; then
+ * the rate by the clock on the wall, and the rate per second of processor time of all threads,
+ * which other programs on the machine disturb less.
  */
 #include "tensor/tensor.h"
 
@@ -31,6 +33,14 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* Processor time of all threads. */
+static double processor(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 static int compare(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
@@ -44,7 +54,7 @@ typedef struct bench {
     vmt_tensor tensors[MAX_TENSORS];
     int count;
     vmt_weight weight;
-    double flop, bytes; /* of one call */
+    double flop; /* of one call */
     const int64_t *size;
 } bench;
 
@@ -58,10 +68,10 @@ static void check(const vmt_ctx *ctx, enum vmt_status status)
     exit(1);
 }
 
-/* Seconds of one call: median, least and most of RUNS. */
-static void measure(bench *b, call_fn *call, double seconds[3])
+/* Seconds of one call: median, least and most of RUNS; median of processor time. */
+static void measure(bench *b, call_fn *call, double seconds[4])
 {
-    double all[RUNS];
+    double all[RUNS], used[RUNS];
     int64_t repeats = 1;
 
     check(b->ctx, call(b)); /* makes primitives and scratch */
@@ -74,12 +84,15 @@ static void measure(bench *b, call_fn *call, double seconds[3])
         repeats *= 2;
     }
     for (int r = 0; r < RUNS; r++) {
-        const double start = now();
+        const double start = now(), spent = processor();
         for (int64_t i = 0; i < repeats; i++)
             check(b->ctx, call(b));
         all[r] = (now() - start) / (double)repeats;
+        used[r] = (processor() - spent) / (double)repeats;
     }
     qsort(all, RUNS, sizeof all[0], compare);
+    qsort(used, RUNS, sizeof used[0], compare);
+    seconds[3] = used[RUNS / 2];
     seconds[0] = all[RUNS / 2];
     seconds[1] = all[0];
     seconds[2] = all[RUNS - 1];
@@ -105,7 +118,6 @@ static vmt_tensor *make(bench *b, char letter, int rank, const int64_t *shape)
         values[i] = (float)((i * 2654435761u >> 8) % 2048) / 1024 - 1;
     check(b->ctx, vmt_upload(b->ctx, t, &host));
     free(values);
-    b->bytes += (double)vmt_tensor_bytes(t);
     return t;
 }
 
@@ -373,7 +385,7 @@ static void bench_row(vmt_ctx *ctx, size_t i)
 {
     bench b = {.ctx = ctx, .size = rows[i].size};
     char shape[96] = "";
-    double seconds[3];
+    double seconds[4];
 
     rows[i].make(&b);
     measure(&b, rows[i].call, seconds);
@@ -383,9 +395,12 @@ static void bench_row(vmt_ctx *ctx, size_t i)
     printf("%-18s %-22s %10.3f ms  (%.3f to %.3f)", rows[i].op, shape, seconds[0] * 1e3,
            seconds[1] * 1e3, seconds[2] * 1e3);
     if (b.flop > 0)
-        printf("  %7.1f GFLOP/s\n", b.flop / seconds[0] * 1e-9);
+        printf("  %7.1f GFLOP/s wall, %7.1f processor\n", b.flop / seconds[0] * 1e-9,
+               b.flop / seconds[3] * 1e-9);
     else
-        printf("  %7.2f ns/element\n", seconds[0] * 1e9 / (double)vmt_numel(&b.tensors[0]));
+        printf("  %7.2f ns/element wall, %7.2f processor\n",
+               seconds[0] * 1e9 / (double)vmt_numel(&b.tensors[0]),
+               seconds[3] * 1e9 / (double)vmt_numel(&b.tensors[0]));
     for (int t = 0; t < b.count; t++)
         ctx->ops->release(ctx, b.tensors[t].data);
     ctx->ops->weight_release(ctx, &b.weight);
@@ -418,7 +433,7 @@ static void print_yardstick(const vmt_ctx *ctx, int64_t m, int64_t k, int64_t n)
     dnnl_primitive_desc_t desc;
     dnnl_engine_t engine;
     yardstick y;
-    double best = INFINITY;
+    double best = INFINITY, least = INFINITY;
 
     omp_set_num_threads(ctx->threads);
     check_dnnl(dnnl_engine_create(&engine, dnnl_cpu, 0));
@@ -438,13 +453,15 @@ static void print_yardstick(const vmt_ctx *ctx, int64_t m, int64_t k, int64_t n)
         memset(data, 0, dnnl_memory_desc_get_size(&descs[i]));
     }
     for (int r = 0; r < 5 * RUNS; r++) {
-        const double start = now();
+        const double start = now(), spent = processor();
         check_dnnl(dnnl_primitive_execute(y.primitive, y.stream, 3, y.args));
         check_dnnl(dnnl_stream_wait(y.stream));
         best = fmin(best, now() - start);
+        least = fmin(least, processor() - spent);
     }
-    printf("oneDNN matmul      %" PRId64 "x%" PRId64 "x%" PRId64 ", best: %.1f GFLOP/s\n", m, k, n,
-           2e-9 * (double)(m * k * n) / best);
+    printf("oneDNN matmul      %" PRId64 "x%" PRId64 "x%" PRId64
+           ", best: %.1f GFLOP/s wall, %.1f processor\n",
+           m, k, n, 2e-9 * (double)(m * k * n) / best, 2e-9 * (double)(m * k * n) / least);
     for (int i = 0; i < 3; i++)
         dnnl_memory_destroy(y.args[i].memory);
     dnnl_primitive_destroy(y.primitive);

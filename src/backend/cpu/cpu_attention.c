@@ -87,9 +87,9 @@ static enum vmt_status get_logits(vmt_ctx *ctx, product *p, const shape *s)
     return get_product(ctx, p, s, m, 'm');
 }
 
-/* P y of a block, [block, d] F32: P v, dS k.  Into scratch: when oneDNN 2.6 wrote BF16 rows that
- * lie apart, heads computed at the same time disturbed each other. */
-static enum vmt_status get_mix(vmt_ctx *ctx, product *p, const shape *s)
+/* P y of a block, [block, d], rows c_row apart: P v, dS k. */
+static enum vmt_status get_mix(vmt_ctx *ctx, product *p, const shape *s, int64_t c_row,
+                               enum vmt_dtype out)
 {
     const cpu_matmul m = {.k = s->nk,
                           .n = s->d,
@@ -97,9 +97,9 @@ static enum vmt_status get_mix(vmt_ctx *ctx, product *p, const shape *s)
                           .a_col = 1,
                           .b_row = s->stride,
                           .b_col = 1,
-                          .c_row = s->d,
+                          .c_row = c_row,
                           .in = s->act,
-                          .out = VMT_F32};
+                          .out = out};
     return get_product(ctx, p, s, m, 'm');
 }
 
@@ -204,7 +204,7 @@ enum vmt_status cpu_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, cons
     int failed = dnnl_success;
 
     VMT_TRY(get_logits(ctx, &f.logits, &f.s));
-    VMT_TRY(get_mix(ctx, &f.mix, &f.s));
+    VMT_TRY(get_mix(ctx, &f.mix, &f.s, f.s.d, VMT_F32));
     VMT_TRY(cpu_scratch_each(ctx, &f.scratch, &f.stride, ctx->threads, forward_bytes(&f.s)));
     const int before = cpu_threads_begin(ctx->threads);
 #pragma omp parallel for num_threads(ctx->threads) schedule(static) reduction(max : failed)
@@ -229,12 +229,12 @@ typedef struct backward {
     size_t stride, partial_stride;
 } backward;
 
-/* Scratch of a thread: P, dP, F32; dq, or a row of o and do; P, dP in A. */
+/* Scratch of a thread: P, dP, F32; a row of o and do; P, dP in A. */
 static size_t backward_bytes(const shape *s)
 {
     const size_t logits = (size_t)(s->rows * s->nk);
     return 2 * logits * sizeof(float) + (s->act == VMT_F32 ? 0 : 2 * logits * s->act_bytes) +
-           (size_t)((s->rows + 1) * s->d) * sizeof(float);
+           2 * (size_t)s->d * sizeof(float);
 }
 
 /* δ = Σ do o of one query. */
@@ -261,7 +261,7 @@ static dnnl_status_t backward_block(cpu_state *state, const backward *b, int64_t
     const int thread = omp_get_thread_num();
     float *const p = (float *)(void *)(b->scratch + (size_t)thread * b->stride);
     float *const dp = p + s->rows * s->nk, *const row = dp + s->rows * s->nk;
-    uint16_t *const half_p = (uint16_t *)(void *)(row + (s->rows + 1) * s->d);
+    uint16_t *const half_p = (uint16_t *)(void *)(row + 2 * s->d);
     uint16_t *const half_ds = half_p + s->rows * s->nk;
     const void *const q = at(b->q, s, first, h * s->d), *const k = at(b->k, s, 0, h * s->d);
     const void *const dout = at(b->dout, s, first, h * s->d);
@@ -287,10 +287,8 @@ static dnnl_status_t backward_block(cpu_state *state, const backward *b, int64_t
         to_ds = half_ds;
     }
     if (status == dnnl_success)
-        status = cpu_matmul_run(state, pick(&b->mix, s, rows), thread, row, to_ds, k, NULL);
-    for (int64_t i = 0; i < rows && status == dnnl_success; i++)
-        cpu_convert(kernels, at(b->dq, s, first + i, h * s->d), b->dq->dtype, row + i * s->d,
-                    VMT_F32, s->d);
+        status = cpu_matmul_run(state, pick(&b->mix, s, rows), thread,
+                                at(b->dq, s, first, h * s->d), to_ds, k, NULL);
     if (status == dnnl_success && sums)
         status = cpu_matmul_run(state, pick(spread, s, rows), thread, sums, to_p, dout, NULL);
     if (status == dnnl_success && sums)
@@ -399,7 +397,7 @@ enum vmt_status cpu_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, 
 
     b.groups = group_count(ctx, &b.s, dk != NULL);
     VMT_TRY(get_logits(ctx, &b.logits, &b.s));
-    VMT_TRY(get_mix(ctx, &b.mix, &b.s));
+    VMT_TRY(get_mix(ctx, &b.mix, &b.s, b.s.stride, dq->dtype));
     if (dk) {
         VMT_TRY(get_spread(ctx, &b.spread, &b.s, false));
         VMT_TRY(get_spread(ctx, &b.spread_add, &b.s, true));

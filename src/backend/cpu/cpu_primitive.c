@@ -214,12 +214,16 @@ enum vmt_status cpu_cache_add(vmt_ctx *ctx, cpu_primitive **primitive, const cpu
             status = cpu_dnnl_fail(ctx, op, made);
     }
     dnnl_primitive_desc_destroy(desc);
-    if (status == VMT_OK && p->copies > 1 && p->scratch_bytes > state->pad_stride)
-        state->pad_stride = p->scratch_bytes;
-    const size_t split_bytes = state->pad_stride * (size_t)ctx->threads;
-    if (status == VMT_OK)
-        status = grow(ctx, &state->pad, p->scratch_bytes > split_bytes ? p->scratch_bytes : split_bytes,
-                      "oneDNN scratchpad");
+    if (status == VMT_OK) {
+        if (split && p->scratch_bytes > state->pad_stride)
+            state->pad_stride = p->scratch_bytes;
+        if (p->copies > state->pad_copies)
+            state->pad_copies = p->copies;
+        const size_t split_bytes = state->pad_stride * (size_t)state->pad_copies;
+        status =
+            grow(ctx, &state->pad, p->scratch_bytes > split_bytes ? p->scratch_bytes : split_bytes,
+                 "oneDNN scratchpads");
+    }
     if (status == VMT_OK)
         status = reserve(ctx, &state->cache);
     if (status != VMT_OK) {

@@ -48,8 +48,11 @@ typedef struct cpu_state {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     cpu_cache cache;
-    vmt_ref_scratch pad; /* oneDNN's scratchpads, one per thread */
-    size_t pad_stride;   /* between them: the largest of all, as threads may be in different ones */
+    /* oneDNN's scratchpads: one for all threads together, or one per thread at one distance for all
+     * primitives, as threads may be in different ones at a time */
+    vmt_ref_scratch pad;
+    size_t pad_stride;
+    int pad_copies; /* most threads any primitive was made for */
 } cpu_state;
 
 static inline cpu_state *cpu_of(vmt_ctx *ctx)

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Attention on several threads, again and again on the same tensors: the bits stay the same. Shapes
+ * whose products need scratchpads of different sizes in oneDNN, so that threads which share one by
+ * mistake disturb each other.
+ */
+#include "testing.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { TOKENS = 240, HEAD_DIM = 64, MAX_HEADS = 2, REPEATS = 400, THREADS = 3 };
+enum { COUNT = TOKENS * MAX_HEADS * HEAD_DIM };
+enum { Q, K, V, O, DOUT, DQ, DK, DV, TENSORS };
+
+struct tensors {
+    vmt_tensor t[TENSORS], lse;
+};
+
+static void make(vmt_ctx *ctx, struct tensors *x, int64_t heads)
+{
+    test_rng rng = {.state = 88172645463325252u};
+    float *values = calloc(COUNT, sizeof *values);
+
+    assert_non_null(values);
+    for (int i = 0; i < TENSORS; i++) {
+        x->t[i] = vmt_tensor_over(NULL, ctx->act, VMT_SHAPE(TOKENS, heads, HEAD_DIM));
+        x->t[i].data = ctx->ops->alloc(ctx, vmt_tensor_bytes(&x->t[i]));
+        assert_non_null(x->t[i].data);
+        for (int64_t e = 0; e < vmt_numel(&x->t[i]); e++)
+            values[e] = (float)test_uniform(&rng);
+        const vmt_tensor host =
+            vmt_tensor_over(values, VMT_F32, VMT_SHAPE(TOKENS, heads, HEAD_DIM));
+        CHECK_OK(ctx, vmt_upload(ctx, &x->t[i], &host));
+    }
+    x->lse = vmt_tensor_over(NULL, VMT_F32, VMT_SHAPE(heads, TOKENS));
+    x->lse.data = ctx->ops->alloc(ctx, vmt_tensor_bytes(&x->lse));
+    assert_non_null(x->lse.data);
+    free(values);
+}
+
+static void repeat(const char *dtype, int64_t heads)
+{
+    struct tensors x;
+    unsigned char *first[TENSORS] = {0};
+
+    if (!test_backend_built("cpu", dtype))
+        return;
+    vmt_ctx *ctx = test_ctx_open("cpu", dtype);
+    ctx->threads = THREADS;
+    make(ctx, &x, heads);
+    for (int r = 0; r < REPEATS; r++) {
+        CHECK_OK(ctx, vmt_attention(ctx, &x.t[O], &x.lse, &x.t[Q], &x.t[K], &x.t[V], NULL, 0.125));
+        CHECK_OK(ctx, vmt_attention_bwd(ctx, &x.t[DQ], &x.t[DK], &x.t[DV], &x.t[DOUT], &x.t[Q],
+                                        &x.t[K], &x.t[V], &x.t[O], &x.lse, 0.125));
+        for (int i = 0; i < TENSORS; i++) {
+            const size_t bytes = vmt_tensor_bytes(&x.t[i]);
+            if (r == 0) {
+                first[i] = malloc(bytes);
+                assert_non_null(first[i]);
+                memcpy(first[i], x.t[i].data, bytes);
+            } else if (memcmp(first[i], x.t[i].data, bytes) != 0) {
+                fail_msg("%s, %d heads: tensor %d differs in run %d", dtype, (int)heads, i, r);
+            }
+        }
+    }
+    for (int i = 0; i < TENSORS; i++) {
+        ctx->ops->release(ctx, x.t[i].data);
+        free(first[i]);
+    }
+    ctx->ops->release(ctx, x.lse.data);
+    test_ctx_close(ctx);
+}
+
+static void test_one_head_bf16(void **state)
+{
+    (void)state;
+    repeat("bf16", 1);
+}
+
+static void test_two_heads_bf16(void **state)
+{
+    (void)state;
+    repeat("bf16", 2);
+}
+
+static void test_one_head_f32(void **state)
+{
+    (void)state;
+    repeat("f32", 1);
+}
+
+static void test_two_heads_f32(void **state)
+{
+    (void)state;
+    repeat("f32", 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_head_bf16),
+        cmocka_unit_test(test_two_heads_bf16),
+        cmocka_unit_test(test_one_head_f32),
+        cmocka_unit_test(test_two_heads_f32),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
