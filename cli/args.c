@@ -24,8 +24,8 @@ typedef struct own_option {
 
 #define AT(member) offsetof(cli_options, member)
 
-/* m: model files, r: reference video, t: transfer and generate, o: output, c: computing, d:
- * developers */
+/* m: model files, r: reference video, t: transfer and generate, e: they and extract, o: output, c:
+ * computing, d: developers */
 static const own_option own[] = {
     {'m', "model", 'm', "DIR",
      "folder of a model: official Wan2.1-T2V, or one with our config.json", TEXT, AT(paths.dir), 0,
@@ -43,7 +43,7 @@ static const own_option own[] = {
      AT(fit), 0, 0},
     {'t', "motion", 0, "FILE", "motion file (extract) in place of a reference", TEXT, AT(motion), 0,
      0},
-    {'t', "embeddings", 0, "FILE", "prompts already encoded (embed), in place of text", TEXT,
+    {'e', "embeddings", 0, "FILE", "prompts already encoded (embed), in place of text", TEXT,
      AT(embeddings), 0, 0},
     {'t', "compare", 0, "VIDEO", "also write reference | result with the motion field", TEXT,
      AT(compare), 0, 0},

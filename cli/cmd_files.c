@@ -62,7 +62,8 @@ static int from_clip(cli_options *o,
     cli_reporter_init(&j.reporter, o);
     /* a motion file must see what transfer sees; encode takes the clip as it is */
     enum vmt_status status = cli_read_reference(&j.s, &j.clip, call == vmt_extract);
-    const vmt_transfer_io io = {.reference = &j.clip, .progress = tell, .progress_user = &j};
+    const vmt_transfer_io io = {
+        .reference = &j.clip, .embeddings = o->embeddings, .progress = tell, .progress_user = &j};
     if (status == VMT_OK)
         status = call(j.s.ctx, j.s.model, &j.s.settings, &io, o->output);
     return finish(&j, status, o);
