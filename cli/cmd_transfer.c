@@ -100,8 +100,11 @@ static void print_plan(const job *j, const vmt_plan *p)
 static int plan(job *j)
 {
     vmt_plan p;
-    const enum vmt_status status = vmt_plan_make(j->s.ctx, j->s.model, &j->s.settings,
-                                                 j->reference.frames ? &j->reference : NULL, &p);
+    const vmt_transfer_io io = {.reference = j->reference.frames ? &j->reference : NULL,
+                                .motion = j->o->motion,
+                                .embeddings = j->o->embeddings,
+                                .resume = j->o->resume};
+    const enum vmt_status status = vmt_plan_make(j->s.ctx, j->s.model, &j->s.settings, &io, &p);
 
     if (status != VMT_OK)
         return cli_fail(&j->s, status);
@@ -280,7 +283,7 @@ int cli_transfer(cli_options *o)
         const enum vmt_status status = cli_read_reference(&j.s, &j.reference, true);
         code = status == VMT_OK ? 0 : cli_fail(&j.s, status);
     }
-    if (!code && !o->resume && !o->motion)
+    if (!code)
         code = plan(&j);
     if (!code && !o->plan)
         code = run(&j);

@@ -353,11 +353,11 @@ VMT_API VMT_MUST_CHECK enum vmt_status vmt_extract(vmt_ctx *ctx, const vmt_model
                                                    const vmt_settings *settings,
                                                    const vmt_transfer_io *io, const char *path);
 
-/** What vmt_transfer (with reference frames x height x width) or vmt_generate (frames 0) would
- * need. */
+/** What a run with this `io` (its reference, motion and resume; NULL: none, vmt_generate) would
+ * need.  Errors: as the run's own for sizes and files. */
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model,
                                                      const vmt_settings *settings,
-                                                     const vmt_clip *reference, vmt_plan *plan);
+                                                     const vmt_transfer_io *io, vmt_plan *plan);
 
 /**
  * Encodes settings->prompt, settings->negative and the empty prompt into a file (docs/formats.md,

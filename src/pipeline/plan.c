@@ -2,17 +2,27 @@
  *
  * What a run would need, by the layout code that the run itself uses.
  */
+#include "pipeline/record.h"
 #include "pipeline/sample.h"
 
+#include <string.h>
+
+/* Which phases a run has. */
+typedef struct plan_kind {
+    bool transfer;  /* guided by a reference, else plain text-to-video */
+    bool from_clip; /* the reference is encoded and its features are extracted */
+    bool from_text; /* prompts are encoded */
+} plan_kind;
+
 static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_settings *s,
-                                   const vmt_geometry *g, bool transfer, vmt_plan *plan)
+                                   const vmt_geometry *g, plan_kind kind, vmt_plan *plan)
 {
     const vmt_vae_options options = vmt_vae_options_from(s, NULL);
     const vmt_sample_spec spec = {.model = m,
                                   .settings = s,
                                   .geometry = *g,
-                                  .transfer = transfer,
-                                  .extracts = transfer,
+                                  .transfer = kind.transfer,
+                                  .extracts = kind.from_clip,
                                   .samples = true};
     const size_t clip = (size_t)(3 * g->model_frames * g->model_height * g->model_width);
     size_t packed = 0, mapped = 0, bytes;
@@ -23,12 +33,12 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
     const size_t budget = plan->free_bytes > packed ? plan->free_bytes - packed : 0;
     VMT_TRY(vmt_sample_bytes(ctx, &spec, budget, &bytes, &plan->recompute, &guided));
     plan->phase_bytes[VMT_PHASE_SAMPLE] = bytes + packed;
-    plan->phase_bytes[VMT_PHASE_EXTRACT] = transfer ? bytes + packed : 0;
+    plan->phase_bytes[VMT_PHASE_EXTRACT] = kind.from_clip ? bytes + packed : 0;
     plan->guided_steps = (int32_t)guided;
     plan->gradients =
         (int32_t)(guided * ((s->motion.inner_steps + s->motion.grad_reuse_interval - 1) /
                             s->motion.grad_reuse_interval));
-    if (m->text) {
+    if (m->text && kind.from_text) {
         const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
         const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};
         VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, texts, VMT_TEXT_COUNT, &bytes, &mapped));
@@ -37,7 +47,7 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
     }
     if (!m->vae)
         return VMT_OK;
-    if (transfer) {
+    if (kind.from_clip) {
         VMT_TRY(vmt_vae_encode_bytes(ctx, m->vae, g->model_frames, g->model_height, g->model_width,
                                      &options, &bytes));
         plan->phase_bytes[VMT_PHASE_ENCODE] =
@@ -50,16 +60,40 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
     return VMT_OK;
 }
 
-enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
-                              const vmt_clip *reference, vmt_plan *plan)
+/* Sizes that a motion file or a stored run holds. */
+static enum vmt_status stored_geometry(vmt_ctx *ctx, vmt_geometry *g, const vmt_model *model,
+                                       const vmt_transfer_io *io, plan_kind *kind)
 {
+    const enum vmt_record_kind record = io->resume ? VMT_RECORD_STATE : VMT_RECORD_MOTION;
+    vmt_tensor_file *file;
+
+    VMT_TRY(vmt_record_open(ctx, &file, record, io->resume ? io->resume : io->motion));
+    const char *job = vmt_tensor_file_meta(file, "job");
+    kind->transfer = !io->resume || (job && !strcmp(job, "transfer"));
+    const enum vmt_status status = vmt_record_geometry(ctx, file, model, g);
+    vmt_tensor_file_close(file);
+    return status;
+}
+
+enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                              const vmt_transfer_io *io, vmt_plan *plan)
+{
+    const vmt_transfer_io none = {0};
     vmt_geometry geometry;
     const vmt_geometry *g = &geometry;
-    const bool transfer = reference && reference->frames > 0;
 
+    if (!io)
+        io = &none;
+    const bool stored = io->resume || io->motion;
+    const bool from_clip = !stored && io->reference && io->reference->frames > 0;
+    plan_kind kind = {.transfer = from_clip, .from_clip = from_clip, .from_text = !io->embeddings};
     *plan = (vmt_plan){.free_bytes = vmt_free_memory(), .steps = settings->steps};
     VMT_TRY(vmt_model_require(ctx, model, VMT_PART_DIT));
-    VMT_TRY(vmt_geometry_make(ctx, &geometry, model, settings, reference));
+    if (stored)
+        VMT_TRY(stored_geometry(ctx, &geometry, model, io, &kind));
+    else
+        VMT_TRY(
+            vmt_geometry_make(ctx, &geometry, model, settings, from_clip ? io->reference : NULL));
     plan->width = g->width;
     plan->height = g->height;
     plan->frames = g->frames;
@@ -69,7 +103,7 @@ enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_se
     plan->grid_f = g->grid_f;
     plan->grid_h = g->grid_h;
     plan->grid_w = g->grid_w;
-    VMT_TRY(plan_phases(ctx, model, settings, g, transfer, plan));
+    VMT_TRY(plan_phases(ctx, model, settings, g, kind, plan));
     for (int i = 0; i < VMT_PHASE_COUNT; i++)
         if (plan->phase_bytes[i] > plan->peak_bytes)
             plan->peak_bytes = plan->phase_bytes[i];

@@ -116,6 +116,10 @@ static void mistakes(void **state)
     REFUSED(2, "--fit", TRANSFER, "-o", FOLDER "x.y4m", "--fit", "squeeze");
     REFUSED(2, "--crf", TRANSFER, "-o", FOLDER "x.y4m", "--crf", "52");
     REFUSED(2, "--progress", TRANSFER, "-o", FOLDER "x.y4m", "--progress", "loud");
+    REFUSED(2, "generate takes no motion", "generate", "-m", MODEL, "-p", "a cat", "-o",
+            FOLDER "x.y4m", "--motion", REFERENCE);
+    REFUSED(2, "--compare", "generate", "-m", MODEL, "-p", "a cat", "-o", FOLDER "x.y4m",
+            "--compare", FOLDER "y.y4m");
     REFUSED(2, "--preset", TRANSFER, "-o", FOLDER "x.y4m", "--preset", "none");
     REFUSED(2, "unknown kind of output", TRANSFER, "-o", FOLDER "x.gif");
     REFUSED(2, "--size 0x48", TRANSFER, "-o", REFERENCE, "-y", "--frames", "2", "--size", "0x48");
@@ -153,6 +157,28 @@ static void bad_references(void **state)
                 FOLDER "x.y4m", "-r", FOLDER "bad.y4m");
     }
     unlink(FOLDER "bad.y4m");
+    assert_int_equal(folder_count("cli_files"), 1);
+}
+
+static void plan_from_motion_file(void **state)
+{
+    (void)state;
+    cli_result r = CLI(TIMEOUT, "extract", "-m", MODEL, "-r", REFERENCE, LEAST, "-o",
+                       FOLDER "motion.fvm", "-q");
+    check_done(&r);
+    cli_free(&r);
+    r = CLI(60, "transfer", "-m", MODEL, "--motion", FOLDER "motion.fvm", "-p", "a cat", LEAST,
+            "--plan");
+    check_done(&r);
+    assert_non_null(strstr(r.errors, "64x48, 5 frames"));
+    assert_non_null(strstr(r.errors, "1 guided"));
+    assert_null(strstr(r.errors, "encode"));
+    cli_free(&r);
+    r = CLI(60, TRANSFER, "--plan");
+    check_done(&r);
+    assert_non_null(strstr(r.errors, "encode"));
+    cli_free(&r);
+    unlink(FOLDER "motion.fvm");
     assert_int_equal(folder_count("cli_files"), 1);
 }
 
@@ -381,6 +407,7 @@ int main(void)
         cmocka_unit_test(help),
         cmocka_unit_test(mistakes),
         cmocka_unit_test(bad_references),
+        cmocka_unit_test(plan_from_motion_file),
         cmocka_unit_test(odd_size_and_count),
         cmocka_unit_test(standard_streams),
         cmocka_unit_test(folder_of_pictures),
