@@ -16,7 +16,7 @@ static double seconds_now(void)
 void vmt_reporter_start(vmt_reporter *r, const vmt_transfer_io *io)
 {
     *r = (vmt_reporter){.fn = io->progress, .user = io->progress_user, .started = seconds_now()};
-    r->now.loss = r->now.amf_loss = r->now.track_loss = NAN;
+    r->now.loss = r->now.amf_loss = r->now.track_loss = (double)NAN;
 }
 
 enum vmt_status vmt_reporter_phase(vmt_ctx *ctx, vmt_reporter *r, enum vmt_phase phase,

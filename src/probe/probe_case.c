@@ -132,6 +132,8 @@ static enum vmt_status copy_out(vmt_ctx *ctx, vmt_tensor *out, const vmt_tensor 
 
 /* A new output of that name, its tensor still empty. */
 static enum vmt_status new_output(vmt_ctx *ctx, vmt_probe_case *c, vmt_tensor **tensor,
+                                  const char *name, va_list args) VMT_PRINTF(4, 0);
+static enum vmt_status new_output(vmt_ctx *ctx, vmt_probe_case *c, vmt_tensor **tensor,
                                   const char *name, va_list args)
 {
     char *text;

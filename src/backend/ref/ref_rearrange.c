@@ -118,8 +118,8 @@ enum vmt_status REF(upsample2)(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
         real *buffer = scratch + channels * ref_thread();
         for (int64_t c = 0; c < cols; c++)
             REF(store)
-            (y, (r * cols + c) * channels, channels,
-             REF(load)(x, (from + c / 2) * channels, channels, buffer));
+        (y, (r * cols + c) * channels, channels,
+         REF(load)(x, (from + c / 2) * channels, channels, buffer));
     }
     return VMT_OK;
 }
@@ -136,8 +136,8 @@ enum vmt_status REF(split_frames)(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor 
         real *buffer = scratch + channels * ref_thread();
         for (int64_t i = 0; i < cells; i++)
             REF(store)
-            (y, (t * cells + i) * channels, channels,
-             REF(load)(x, ((t / 2 * cells + i) * 2 + t % 2) * channels, channels, buffer));
+        (y, (t * cells + i) * channels, channels,
+         REF(load)(x, ((t / 2 * cells + i) * 2 + t % 2) * channels, channels, buffer));
     }
     return VMT_OK;
 }
