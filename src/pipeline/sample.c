@@ -158,7 +158,7 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
                                 vmt_reporter *reporter)
 {
     vmt_arena measure = vmt_arena_measure();
-    size_t bytes;
+    size_t bytes, packed, mapped;
 
     *s = (vmt_sample){.spec = *spec, .reporter = reporter};
     VMT_TRY(make_schedule(ctx, s));
@@ -169,7 +169,8 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
     VMT_TRY(vmt_dit_run_open(ctx, &s->dit, spec->model->dit, &plan));
     VMT_TRY(layout(ctx, s, &measure));
     VMT_TRY(vmt_arena_open(ctx, &s->arena, measure.peak));
-    vmt_reporter_memory(reporter, bytes);
+    vmt_dit_weight_bytes(ctx, spec->model->dit, &packed, &mapped);
+    vmt_reporter_memory(reporter, bytes + packed);
     return layout(ctx, s, &s->arena);
 }
 
