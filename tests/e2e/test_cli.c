@@ -355,7 +355,7 @@ static void interrupted(void **state)
     size_t whole_bytes, resumed_bytes;
     (void)state;
     snprintf(script, sizeof script,
-             "cd %s && R='%s transfer -m %s -r reference.y4m --steps 6 --guided-steps 4 "
+             "cd %s && R='%s transfer -m %s -r reference.y4m --steps 60 --guided-steps 4 "
              "--inner-steps 4 --cfg 1 -q --progress json -p' && $R 'a \"$x\" car' -o whole.y4m "
              "2>/dev/null && { $R 'a \"$x\" car' -o stopped.y4m 2>log & P=$!; "
              "until grep -q '\"phase\":\"sample\",\"step\":1' log; do sleep 0.05; done; "
