@@ -97,10 +97,11 @@ static void print_plan(const job *j, const vmt_plan *p)
     print_bytes("free", p->free_bytes);
 }
 
-static int plan(job *j)
+/* Of this reference, whose pixels need not be there. */
+static int plan(const job *j, const vmt_clip *reference, bool show)
 {
     vmt_plan p;
-    const vmt_transfer_io io = {.reference = j->reference.frames ? &j->reference : NULL,
+    const vmt_transfer_io io = {.reference = reference->frames ? reference : NULL,
                                 .motion = j->o->motion,
                                 .embeddings = j->o->embeddings,
                                 .resume = j->o->resume};
@@ -108,14 +109,28 @@ static int plan(job *j)
 
     if (status != VMT_OK)
         return cli_fail(&j->s, status);
-    if (j->o->plan || !j->o->quiet)
+    const bool fits = p.peak_bytes <= p.free_bytes;
+    if ((show || !fits) && (j->o->plan || !j->o->quiet))
         print_plan(j, &p);
-    if (p.peak_bytes > p.free_bytes)
+    if (!fits)
         return cli_fail_text(
             VMT_E_MEMORY, "needs %.1f MiB, free are %.1f: use a smaller --size, fewer --frames%s",
             (double)p.peak_bytes / (1 << 20), (double)p.free_bytes / (1 << 20),
             p.recompute < 2 ? ", or --recompute 2" : "");
     return 0;
+}
+
+/* A size that cannot fit is refused before the reference is read at that size.  A number of frames
+ * that only the reference tells: two are the fewest. */
+static int plan_asked(const job *j)
+{
+    const vmt_settings *s = &j->s.settings;
+    const vmt_clip shape = {.width = s->width,
+                            .height = s->height,
+                            .frames = s->frames ? s->frames : 2,
+                            .fps = s->fps > 0 ? s->fps : 16};
+
+    return s->width && s->height ? plan(j, &shape, false) : 0;
 }
 
 /* The same command, --resume instead of any it had. */
@@ -279,12 +294,14 @@ int cli_transfer(cli_options *o)
         code = cli_fail_text(VMT_E_ARG, "%s needs a prompt: -p TEXT", o->command);
     if (!code)
         code = check_paths(&j);
+    if (!code && o->reference && !o->resume && !o->motion)
+        code = plan_asked(&j);
     if (!code && o->reference && (!o->resume || o->compare)) {
         const enum vmt_status status = cli_read_reference(&j.s, &j.reference, true);
         code = status == VMT_OK ? 0 : cli_fail(&j.s, status);
     }
     if (!code)
-        code = plan(&j);
+        code = plan(&j, &j.reference, true);
     if (!code && !o->plan)
         code = run(&j);
     vmt_clip_free(&j.reference);

@@ -297,7 +297,7 @@ typedef struct vmt_plan {
     int32_t steps, guided_steps;
     int32_t gradients;                     /* computed, of guided_steps * inner_steps */
     int32_t recompute;                     /* level chosen */
-    uint64_t phase_bytes[VMT_PHASE_COUNT]; /* arenas + converted weights of each phase */
+    uint64_t phase_bytes[VMT_PHASE_COUNT]; /* arenas, clips, converted weights of each phase */
     uint64_t mapped_bytes;                 /* weights used where they lie in the files */
     uint64_t peak_bytes;                   /* largest phase */
     uint64_t free_bytes;                   /* what this machine has free now */

@@ -25,15 +25,17 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
                                   .extracts = kind.from_clip,
                                   .samples = true};
     const size_t clip = (size_t)(3 * g->model_frames * g->model_height * g->model_width);
+    const size_t reference = kind.from_clip ? clip : 0; /* the caller's, there all the time */
     size_t packed = 0, mapped = 0, bytes;
     int64_t guided;
 
     vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
     plan->mapped_bytes = mapped;
-    const size_t budget = plan->free_bytes > packed ? plan->free_bytes - packed : 0;
+    const size_t held = packed + reference;
+    const size_t budget = plan->free_bytes > held ? plan->free_bytes - held : 0;
     VMT_TRY(vmt_sample_bytes(ctx, &spec, budget, &bytes, &plan->recompute, &guided));
-    plan->phase_bytes[VMT_PHASE_SAMPLE] = bytes + packed;
-    plan->phase_bytes[VMT_PHASE_EXTRACT] = kind.from_clip ? bytes + packed : 0;
+    plan->phase_bytes[VMT_PHASE_SAMPLE] = bytes + held;
+    plan->phase_bytes[VMT_PHASE_EXTRACT] = kind.from_clip ? bytes + held : 0;
     plan->guided_steps = (int32_t)guided;
     plan->gradients =
         (int32_t)(guided * ((s->motion.inner_steps + s->motion.grad_reuse_interval - 1) /
@@ -42,7 +44,7 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
         const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
         const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};
         VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, texts, VMT_TEXT_COUNT, &bytes, &mapped));
-        plan->phase_bytes[VMT_PHASE_TEXT] = bytes;
+        plan->phase_bytes[VMT_PHASE_TEXT] = bytes + reference;
         plan->mapped_bytes += mapped;
     }
     if (!m->vae)
@@ -51,12 +53,13 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
         VMT_TRY(vmt_vae_encode_bytes(ctx, m->vae, g->model_frames, g->model_height, g->model_width,
                                      &options, &bytes));
         plan->phase_bytes[VMT_PHASE_ENCODE] =
-            bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + 2 * clip;
+            bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + reference + clip;
     }
     VMT_TRY(
         vmt_vae_decode_bytes(ctx, m->vae, g->latent_f, g->latent_h, g->latent_w, &options, &bytes));
+    /* The DiT's converted weights stay with the model; padded and cropped result. */
     plan->phase_bytes[VMT_PHASE_DECODE] =
-        bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_DECODE) + 2 * clip;
+        bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_DECODE) + held + 2 * clip;
     return VMT_OK;
 }
 
@@ -103,6 +106,8 @@ enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_se
     plan->grid_f = g->grid_f;
     plan->grid_h = g->grid_h;
     plan->grid_w = g->grid_w;
+    if (from_clip && io->reference->pixels) /* in the phases below, and no longer free */
+        plan->free_bytes += (uint64_t)(3 * g->frames * g->height * g->width);
     VMT_TRY(plan_phases(ctx, model, settings, g, kind, plan));
     for (int i = 0; i < VMT_PHASE_COUNT; i++)
         if (plan->phase_bytes[i] > plan->peak_bytes)
