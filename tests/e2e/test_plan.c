@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The plan against the process: what a transfer on the bundled model takes beyond what was there
+ * before is what the plan said, phase by phase, up to what allocator and threads keep.
+ */
+#include "testing.h"
+
+#include "fastvmt/fastvmt.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+enum { WIDTH = 320, HEIGHT = 192, FRAMES = 17, MIB = 1 << 20 };
+
+typedef struct meter {
+    size_t phase[VMT_PHASE_COUNT]; /* largest anonymous memory seen */
+} meter;
+
+static size_t anonymous_memory(void)
+{
+    char line[256];
+    unsigned long long kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+
+    if (!file)
+        return 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
+            break;
+    fclose(file);
+    return (size_t)kib * 1024;
+}
+
+static int measure(void *user, const vmt_progress *progress)
+{
+    meter *m = user;
+    const size_t now = anonymous_memory();
+
+    if (now > m->phase[progress->phase])
+        m->phase[progress->phase] = now;
+    return 0;
+}
+
+static void fill(vmt_clip *clip)
+{
+    for (int64_t t = 0; t < clip->frames; t++)
+        for (int64_t i = 0; i < clip->width * clip->height * 3; i++)
+            clip->pixels[t * clip->width * clip->height * 3 + i] = (uint8_t)(i / 7 + 11 * t);
+}
+
+static void check(vmt_ctx *ctx, enum vmt_status status)
+{
+    if (status != VMT_OK)
+        fail_msg("%s", vmt_message(ctx));
+}
+
+/* Memory of the process is more than the plan by at most 24 MiB (allocator, threads, libraries'
+ * own), and in the phase that needs most, not less than half of it. */
+static void plan_is_what_is_taken(void **state)
+{
+    const vmt_config config = {.threads = 1};
+    vmt_ctx *ctx;
+    vmt_model *model;
+    vmt_settings settings;
+    vmt_clip reference, result = {0};
+    vmt_plan plan;
+    meter m = {{0}};
+    size_t most = 0;
+
+    (void)state;
+#ifdef SANITIZED
+    skip(); /* freed memory stays in quarantine */
+#endif
+    check(NULL, vmt_ctx_open(&ctx, &config));
+    check(ctx, vmt_model_open(ctx, &model, &(vmt_model_paths){.dir = SOURCE_ROOT "/models/tiny"}));
+    check(ctx, vmt_settings_init(ctx, &settings, model, NULL));
+    settings.steps = 2;
+    settings.motion.guided_steps = 1;
+    settings.motion.inner_steps = 1;
+    const size_t before = anonymous_memory();
+    if (!before)
+        skip();
+    check(ctx, vmt_clip_new(ctx, &reference, FRAMES, HEIGHT, WIDTH, 8));
+    fill(&reference);
+    const vmt_transfer_io io = {.reference = &reference,
+                                .result = &result,
+                                .embeddings = TEST_DATA "/prompt.safetensors",
+                                .progress = measure,
+                                .progress_user = &m};
+    check(ctx, vmt_plan_make(ctx, model, &settings, &io, &plan));
+    check(ctx, vmt_transfer(ctx, model, &settings, &io));
+    for (int i = 0; i < VMT_PHASE_COUNT; i++) {
+        const size_t taken = m.phase[i] > before ? m.phase[i] - before : 0;
+        print_message("%s: planned %.1f MiB, taken %.1f MiB\n", vmt_phase_name((enum vmt_phase)i),
+                      (double)plan.phase_bytes[i] / MIB, (double)taken / MIB);
+        most = taken > most ? taken : most;
+        if (plan.phase_bytes[i])
+            assert_true(taken < plan.phase_bytes[i] + (size_t)24 * MIB);
+    }
+    assert_true(most > plan.peak_bytes / 2);
+    vmt_clip_free(&reference);
+    vmt_clip_free(&result);
+    vmt_model_close(ctx, model);
+    vmt_ctx_close(ctx);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(plan_is_what_is_taken)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
