@@ -556,7 +556,7 @@ static void check_reduction(struct call *call, const vmt_tensor *split, const ch
     check_tensor(call, "q", split, split_dtypes, VMT_SHAPE(ANY, ANY, ANY));
     check_tensor(call, "Q", merged, "R", VMT_SHAPE(axis(split, 0), axis(split, 2)));
     if (call->status == VMT_OK && reduction == VMT_REDUCE_RELEASED)
-        check_bool(call, "q", axis(split, 0) % axis(split, 1) == 0,
+        check_bool(call, "q", axis(split, 1) > 0 && axis(split, 0) % axis(split, 1) == 0,
                    "a number of tokens that the heads divide");
 }
 
