@@ -133,14 +133,37 @@ static int plan_asked(const job *j)
     return s->width && s->height ? plan(j, &shape, false) : 0;
 }
 
+static void print_option(const char *name, const char *value)
+{
+    if (!value)
+        return;
+    fprintf(stderr, " %s ", name);
+    cli_print_word(value, stderr);
+}
+
+/* The command that makes the result of the latent on disk. */
+static void print_decode(const job *j)
+{
+    const cli_options *o = j->o;
+
+    fputs("go on with:\n  ", stderr);
+    cli_print_word(o->argv[0], stderr);
+    print_option("decode -m", o->paths.dir);
+    if (!o->paths.dir)
+        fputs(" decode", stderr);
+    print_option("--vae", o->paths.vae);
+    print_option("-o", o->output);
+    fputc(' ', stderr);
+    cli_print_word(j->latent, stderr);
+    fputc('\n', stderr);
+}
+
 /* The same command, --resume instead of any it had. */
 static void print_resume(const job *j)
 {
     const cli_options *o = j->o;
 
-    if (access(j->state, R_OK))
-        return;
-    fprintf(stderr, "go on with:\n ");
+    fputs("go on with:\n ", stderr);
     for (int i = 0; i < o->argc; i++) {
         if (!strcmp(o->argv[i], "--resume"))
             i++;
@@ -149,8 +172,7 @@ static void print_resume(const job *j)
             cli_print_word(o->argv[i], stderr);
         }
     }
-    fputs(" --resume ", stderr);
-    cli_print_word(j->state, stderr);
+    print_option("--resume", j->state);
     fputc('\n', stderr);
 }
 
@@ -246,13 +268,15 @@ static int run(job *j)
     cli_reporter_finish(&j->reporter, j->seconds);
     if (status != VMT_OK) {
         const int code = cli_fail(&j->s, status);
-        if (status == VMT_E_CANCELLED)
+        if (j->reporter.phase == VMT_PHASE_DECODE && !access(j->latent, R_OK))
+            print_decode(j);
+        else if (status == VMT_E_CANCELLED && !access(j->state, R_OK))
             print_resume(j);
         return code;
     }
     const int code = write_results(j);
     if (code) {
-        fprintf(stderr, "the latent is kept: fastvmt decode %s\n", j->latent);
+        print_decode(j);
         return code;
     }
     if (!o->latent)

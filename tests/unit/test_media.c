@@ -221,7 +221,7 @@ static void ppm_roundtrip(void **state)
     vmt_clip clip = test_clip_noise(&ctx, 3, 21, 13, 24);
     const media_read_options as24 = {.fps = 24};
     (void)state;
-    mkdir("media_ppm", 0777);
+    folder_new("media_ppm");
     write_clip(&clip, "media_ppm/f%03d.ppm");
     assert_int_equal(access("media_ppm/f002.ppm", R_OK), 0);
     vmt_clip back = read_clip("media_ppm/f%03d.ppm", &as24);
@@ -320,7 +320,7 @@ static void bad_input(void **state)
     CHECK_TEXT("P6\n2 2\n65535\n123456789012", VMT_E_UNSUPPORTED, "65535");
     CHECK_TEXT("P6\n2 x\n255\n123456789012", VMT_E_FORMAT, "2x-1");
     unlink("media_bad.y4m");
-    mkdir("media_empty", 0777);
+    folder_new("media_empty");
     check_refused("media_empty", NULL, VMT_E_FORMAT, "no pictures");
     rmdir("media_empty");
 }
@@ -363,7 +363,7 @@ static void failed_writes(void **state)
     vmt_clip clip = test_clip_noise(&ctx, 4, 64, 64, 16);
     (void)state;
     signal(SIGXFSZ, SIG_IGN);
-    mkdir("media_out", 0777);
+    folder_new("media_out");
     limit_file_size(20000);
     check_write_refused(&clip, "media_out/a.y4m", VMT_E_IO, "media_out/a.y4m: writing failed");
     assert_int_equal(files_in("media_out"), 0);

@@ -151,6 +151,8 @@ static void other_colours(void **state)
         "-colorspace bt470bg",
         "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p10le -color_range tv "
         "-colorspace bt709",
+        "scale=out_color_matrix=bt709:out_range=pc,format=yuv420p10le -color_range pc "
+        "-colorspace bt709",
         "scale=out_color_matrix=bt2020:out_range=tv,format=yuv422p -color_range tv "
         "-colorspace bt2020nc",
         "scale=out_color_matrix=bt601:out_range=tv,format=yuv420p", /* untagged: by size */
@@ -221,6 +223,8 @@ static void png_folder(void **state)
 {
     vmt_clip clip = test_clip_noise(&ctx, 3, 33, 17, 16);
     (void)state;
+    folder_new("video_png");
+    assert_int_equal(rmdir("video_png"), 0);
     assert_false(media_would_replace("video_png/"));
     CHECK_OK(&ctx, media_write(&ctx, &clip, "video_png/", NULL));
     assert_true(media_would_replace("video_png"));
@@ -247,6 +251,23 @@ static void png_folder(void **state)
     assert_int_equal(rmdir("video_png"), 0);
 }
 
+/* Where the packet of this number begins. */
+static size_t packet_position(const char *path, int number)
+{
+    char command[256], line[64] = "";
+
+    snprintf(command, sizeof command,
+             "ffprobe -v error -select_streams v -show_entries packet=pos -of csv=p=0 %s", path);
+    FILE *probe = popen(command, "r");
+    assert_non_null(probe);
+    for (int i = 0; i <= number; i++)
+        assert_non_null(fgets(line, sizeof line, probe));
+    while (fgets(command, sizeof command, probe))
+        continue;
+    pclose(probe);
+    return strtoul(line, NULL, 10);
+}
+
 static void bad_videos(void **state)
 {
     size_t count;
@@ -265,6 +286,8 @@ static void bad_videos(void **state)
     uint8_t *bytes = file_read("video_whole.mp4", &count);
     file_write("video_cut.mp4", bytes, count / 2);
     check_refused("video_cut.mp4", VMT_E_FORMAT, "video_cut.mp4");
+    file_write("video_cut.mp4", bytes, packet_position("video_whole.mp4", 20));
+    check_refused("video_cut.mp4", VMT_E_FORMAT, "cut off after frame 20 of 32");
     file_write("video_cut.mp4", bytes, 100);
     check_refused("video_cut.mp4", VMT_E_FORMAT, "video_cut.mp4");
     for (size_t i = count / 2; i < count / 2 + 800; i++)
@@ -307,7 +330,8 @@ static void full_disk(void **state)
     DIR *stream;
     int left = -2;
     (void)state;
-    mkdir("video_out", 0777);
+    memset(clip.pixels, 0, 64 * 64 * 3); /* the first picture is small enough */
+    folder_new("video_out");
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
     limit.rlim_cur = 5000;
