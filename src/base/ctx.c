@@ -56,7 +56,8 @@ void vmt_log(vmt_ctx *ctx, enum vmt_log_level level, const char *format, ...)
 
 enum vmt_status vmt_check_cancelled(vmt_ctx *ctx)
 {
-    if (atomic_load_explicit(&ctx->cancelled, memory_order_relaxed))
+    /* taken back as it is reported: the next call runs */
+    if (atomic_exchange_explicit(&ctx->cancelled, 0, memory_order_relaxed))
         return vmt_fail(ctx, VMT_E_CANCELLED, "stopped");
     return VMT_OK;
 }

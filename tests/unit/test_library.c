@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The library by its public header alone: several runs on one opened model, a run that is stopped
+ * and the next that is not, refusals with a message.
+ */
+#include "testing.h"
+
+#include "fastvmt/fastvmt.h"
+
+#include <string.h>
+
+enum { WIDTH = 48, HEIGHT = 40, FRAMES = 5 };
+
+typedef struct fixture {
+    vmt_ctx *ctx;
+    vmt_model *model;
+    vmt_settings settings;
+    vmt_clip reference;
+} fixture;
+
+static void open_fixture(fixture *f)
+{
+    const vmt_config config = {.threads = 1};
+
+    assert_int_equal(vmt_ctx_open(&f->ctx, &config), VMT_OK);
+    CHECK_OK(f->ctx, vmt_model_open(f->ctx, &f->model,
+                                    &(vmt_model_paths){.dir = SOURCE_ROOT "/models/tiny"}));
+    CHECK_OK(f->ctx, vmt_settings_init(f->ctx, &f->settings, f->model, NULL));
+    f->settings.prompt = "a red car on snow";
+    CHECK_OK(f->ctx, vmt_settings_set(f->ctx, &f->settings, "steps", "2"));
+    CHECK_OK(f->ctx, vmt_settings_set(f->ctx, &f->settings, "guided-steps", "1"));
+    CHECK_OK(f->ctx, vmt_settings_set(f->ctx, &f->settings, "inner-steps", "2"));
+    CHECK_OK(f->ctx, vmt_clip_new(f->ctx, &f->reference, FRAMES, HEIGHT, WIDTH, 16));
+    for (int t = 0; t < FRAMES; t++)
+        for (int i = 0; i < 8 * WIDTH * 3; i++)
+            f->reference.pixels[(t * HEIGHT + 4 * t) * WIDTH * 3 + i] = (uint8_t)(200 - i % 90);
+}
+
+static void close_fixture(fixture *f)
+{
+    vmt_clip_free(&f->reference);
+    vmt_model_close(f->ctx, f->model);
+    vmt_ctx_close(f->ctx);
+}
+
+static enum vmt_status transfer(fixture *f, vmt_clip *result, vmt_progress_fn *progress, void *user)
+{
+    const vmt_transfer_io io = {.reference = &f->reference,
+                                .embeddings = TEST_DATA "/prompt.safetensors",
+                                .result = result,
+                                .progress = progress,
+                                .progress_user = user};
+
+    return vmt_transfer(f->ctx, f->model, &f->settings, &io);
+}
+
+static int stop_in_sampling(void *user, const vmt_progress *progress)
+{
+    ++*(int *)user;
+    return progress->phase == VMT_PHASE_SAMPLE && progress->inner_step == 1;
+}
+
+static int cancel_in_encoding(void *user, const vmt_progress *progress)
+{
+    if (progress->phase == VMT_PHASE_ENCODE)
+        vmt_cancel(user);
+    return 0;
+}
+
+static void several_runs_of_one_model(void **state)
+{
+    fixture f = {0};
+    vmt_clip first = {0}, second = {0}, other = {0};
+    int calls = 0;
+
+    (void)state;
+    open_fixture(&f);
+    CHECK_OK(f.ctx, transfer(&f, &first, NULL, NULL));
+    assert_int_equal(first.frames, FRAMES);
+    assert_int_equal(first.width, WIDTH);
+    assert_int_equal(first.height, HEIGHT);
+    assert_int_equal(transfer(&f, &other, stop_in_sampling, &calls), VMT_E_CANCELLED);
+    assert_true(calls > 3);
+    assert_null(other.pixels);
+    assert_int_equal(transfer(&f, &other, cancel_in_encoding, f.ctx), VMT_E_CANCELLED);
+    assert_null(other.pixels);
+    CHECK_OK(f.ctx, transfer(&f, &second, NULL, NULL));
+    assert_memory_equal(first.pixels, second.pixels, 3 * FRAMES * WIDTH * HEIGHT);
+    f.settings.seed = 1;
+    CHECK_OK(f.ctx, transfer(&f, &other, NULL, NULL));
+    assert_memory_not_equal(first.pixels, other.pixels, 3 * FRAMES * WIDTH * HEIGHT);
+    vmt_clip_free(&first);
+    vmt_clip_free(&second);
+    vmt_clip_free(&other);
+    close_fixture(&f);
+}
+
+static void refusals(void **state)
+{
+    fixture f = {0};
+    vmt_clip result = {0};
+    vmt_model *none = NULL;
+    vmt_ctx *bad = NULL;
+
+    (void)state;
+    open_fixture(&f);
+    assert_int_equal(vmt_settings_set(f.ctx, &f.settings, "steps", "none"), VMT_E_ARG);
+    assert_non_null(strstr(vmt_message(f.ctx), "--steps none"));
+    assert_int_equal(vmt_settings_set(f.ctx, &f.settings, "stepps", "3"), VMT_E_ARG);
+    assert_int_equal(vmt_settings_init(f.ctx, &f.settings, f.model, "best"), VMT_E_ARG);
+    assert_int_equal(vmt_model_open(f.ctx, &none, &(vmt_model_paths){.dir = "no-such-folder"}),
+                     VMT_E_IO);
+    assert_null(none);
+    f.settings.motion.block = 8; /* the model has 0 to 7 */
+    assert_int_equal(transfer(&f, &result, NULL, NULL), VMT_E_ARG);
+    assert_non_null(strstr(vmt_message(f.ctx), "0 to 7"));
+    close_fixture(&f);
+    assert_int_equal(vmt_ctx_open(&bad, &(vmt_config){.backend = "abacus"}), VMT_E_ARG);
+    assert_non_null(strstr(vmt_message(bad), "abacus"));
+    vmt_ctx_close(bad);
+}
+
+/* Every option's printed value is taken again and prints the same. */
+static void options_print_what_they_take(void **state)
+{
+    static const char *const presets[] = {"paper", "released", "tiny", "wan"};
+    vmt_settings from, to;
+    vmt_ctx ctx;
+
+    (void)state;
+    vmt_ctx_init(&ctx);
+    for (int p = 0; p < 4; p++) {
+        const vmt_option *option;
+        CHECK_OK(&ctx, vmt_settings_init(&ctx, &from, NULL, presets[p]));
+        CHECK_OK(&ctx, vmt_settings_init(&ctx, &to, NULL, presets[(p + 1) % 4]));
+        assert_string_equal(from.preset, presets[p]);
+        for (size_t i = 0; (option = vmt_option_at(i)); i++) {
+            char text[128], again[128];
+            if (!strcmp(option->name, "prompt") || !strcmp(option->name, "negative"))
+                continue;
+            CHECK_OK(&ctx, vmt_settings_get(&ctx, &from, option->name, text, sizeof text));
+            if (!strcmp(text, "0x0") && !strcmp(option->name, "size"))
+                continue; /* not set: the reference's */
+            CHECK_OK(&ctx, vmt_settings_set(&ctx, &to, option->name, text));
+            CHECK_OK(&ctx, vmt_settings_get(&ctx, &to, option->name, again, sizeof again));
+            assert_string_equal(text, again);
+        }
+        assert_memory_equal(&from.motion, &to.motion, sizeof from.motion);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(several_runs_of_one_model),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(options_print_what_they_take),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
