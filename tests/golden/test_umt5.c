@@ -124,7 +124,7 @@ static void sequences_are_independent(void **state)
     encoder_close(&e);
 }
 
-/* The three prompts of models/tiny/golden.safetensors, from text to rows. */
+/* The three prompts of tests/data/golden/tiny_model.safetensors, from text to rows. */
 static void check_bundled(const char *backend, const char *dtype, double tolerance)
 {
     static const char *const texts[3] = {"a red car on snow", "A panda in the mountains.", ""};
@@ -135,7 +135,7 @@ static void check_bundled(const char *backend, const char *dtype, double toleran
         skip();
     }
     vmt_tensor_file *file;
-    CHECK_OK(e.ctx, vmt_tensor_file_open(e.ctx, &file, TINY "golden.safetensors"));
+    CHECK_OK(e.ctx, vmt_tensor_file_open(e.ctx, &file, TEST_DATA "/golden/tiny_model.safetensors"));
     const vmt_tensor *context = vmt_tensor_file_find(file, "context");
     const vmt_tensor *ids = vmt_tensor_file_find(file, "ids");
     const int64_t rows = context->shape[1], dim = context->shape[2];

@@ -36,11 +36,12 @@ static void check(const char *backend, const char *dtype, double tolerance)
     vae_fixture f = {0};
 
     if (!vae_backend_exists(backend) || !is_here(TINY "vae.safetensors") ||
-        !is_here(TINY "golden.safetensors"))
+        !is_here(TEST_DATA "/golden/tiny_model.safetensors"))
         skip();
     f.ctx = test_ctx_open(backend, dtype);
     CHECK_OK(f.ctx, vmt_tensor_file_open(f.ctx, &f.weights, TINY "vae.safetensors"));
-    CHECK_OK(f.ctx, vmt_tensor_file_open(f.ctx, &golden, TINY "golden.safetensors"));
+    CHECK_OK(f.ctx,
+             vmt_tensor_file_open(f.ctx, &golden, TEST_DATA "/golden/tiny_model.safetensors"));
     CHECK_OK(f.ctx, vmt_config_file_open(f.ctx, &config_file, TINY "config.json"));
     CHECK_OK(f.ctx, vmt_vae_config_read(f.ctx, &config, config_file, f.weights));
     CHECK_OK(f.ctx, vmt_vae_open(f.ctx, &f.vae, f.weights, &config));
