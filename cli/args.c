@@ -24,8 +24,8 @@ typedef struct own_option {
 
 #define AT(member) offsetof(cli_options, member)
 
-/* m: model files, r: reference video, t: transfer and generate, e: they and extract, o: output, c:
- * computing, d: developers */
+/* m: model files, r: reference video, t: transfer and generate, e: they and extract, n: motion
+ * files, o: output, c: computing, d: developers */
 static const own_option own[] = {
     {'m', "model", 'm', "DIR",
      "folder of a model: official Wan2.1-T2V, or one with our config.json", TEXT, AT(paths.dir), 0,
@@ -41,8 +41,7 @@ static const own_option own[] = {
     {'r', "stride", 0, "N", "use every N-th frame", WHOLE, AT(stride), 1, 1000},
     {'r', "fit", 0, "crop|pad|stretch", "how the reference gets another aspect ratio", TEXT,
      AT(fit), 0, 0},
-    {'t', "motion", 0, "FILE", "motion file (extract) in place of a reference", TEXT, AT(motion), 0,
-     0},
+    {'n', "motion", 0, "FILE", "motion file (extract)", TEXT, AT(motion), 0, 0},
     {'e', "embeddings", 0, "FILE", "prompts already encoded (embed), in place of text", TEXT,
      AT(embeddings), 0, 0},
     {'t', "compare", 0, "VIDEO", "also write reference | result with the motion field", TEXT,

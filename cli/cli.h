@@ -110,6 +110,7 @@ bool cli_print_command(const char *json, FILE *to);
 /* ---- commands */
 int cli_transfer(cli_options *options); /* transfer and generate */
 int cli_extract(cli_options *options);
+int cli_show(cli_options *options);
 int cli_encode(cli_options *options);
 int cli_decode(cli_options *options);
 int cli_embed(cli_options *options);

@@ -176,31 +176,16 @@ static void print_resume(const job *j)
     fputc('\n', stderr);
 }
 
-/* The field of latent frames, one entry a video frame: a frame's arrows lead to the next latent
- * frame. */
 static enum vmt_status write_compare(job *j)
 {
-    const vmt_motion_field *f = &j->field;
-    const int64_t cells = f->grid_h * f->grid_w * 2;
     vmt_clip picture = {0}, shown = j->reference;
-    float *flow = NULL;
 
     shown.frames = j->result.frames;
-    if (f->flow) {
-        flow = malloc((size_t)(shown.frames * cells) * sizeof *flow);
-        for (int64_t t = 0; flow && t < shown.frames; t++) {
-            int64_t i = (t + f->frames_per_latent - 1) / f->frames_per_latent;
-            i = i < f->frames ? i : f->frames - 1;
-            memcpy(flow + t * cells, f->flow + i * cells, (size_t)cells * sizeof *flow);
-        }
-    }
-    enum vmt_status status = media_compare(j->s.ctx, &picture, &shown, &j->result, flow,
-                                           flow ? shown.frames : 0, f->grid_h, f->grid_w);
+    enum vmt_status status = media_compare(j->s.ctx, &picture, &shown, &j->result, &j->field);
     const media_write_options options = {.crf = (int)j->o->crf};
     if (status == VMT_OK)
         status = media_write(j->s.ctx, &picture, j->o->compare, &options);
     vmt_clip_free(&picture);
-    free(flow);
     return status;
 }
 

@@ -11,14 +11,19 @@ const cli_command cli_commands[] = {
      "      --size 832x480 --frames 81 --seed 7\n"
      "  fastvmt transfer -m models/tiny --motion swing.fvm -p \"a red car in the city\" -o "
      "car.mp4\n",
-     cli_transfer, "mretovscg"},
+     cli_transfer, "mrentovscg"},
     {"generate", "-m MODEL -p PROMPT -o OUTPUT", "Makes a video from text alone.",
      "  fastvmt generate -m models/tiny -p \"a cat on grass\" -o cat.mp4\n", cli_transfer,
-     "metovscg"},
+     "mentovscg"},
     {"extract", "-m MODEL -r VIDEO -o MOTION.fvm",
      "Writes what a reference contributes, for any prompt and seed.",
      "  fastvmt extract -m models/tiny -r demo/refs/07_swing.mkv -o swing.fvm --ref-seed 1\n",
      cli_extract, "mreoscg"},
+    {"show", "VIDEO --motion MOTION.fvm | -m MODEL, -o OUTPUT",
+     "Draws a reference's motion field: arrows on the video | the same in colours.",
+     "  fastvmt show demo/refs/07_swing.mkv --motion swing.fvm -o flow.mp4\n"
+     "  fastvmt show demo/refs/07_swing.mkv -m models/tiny -o flow/%05d.png\n",
+     cli_show, "mrenovscgx"},
     {"encode", "-m MODEL -r VIDEO -o LATENT.safetensors", "Video to latent file.",
      "  fastvmt encode -m models/tiny -r clip.mp4 -o clip.latent.safetensors\n", cli_encode,
      "mroscg"},

@@ -119,8 +119,8 @@ enum vmt_status cli_read_reference(const cli_session *s, vmt_clip *clip, bool li
         options.fit = MEDIA_FIT_PAD;
     if (o->fit && !strcmp(o->fit, "stretch"))
         options.fit = MEDIA_FIT_STRETCH;
-    vmt_model_native(s->model, &native);
     if (limited) {
+        vmt_model_native(s->model, &native);
         options.most_frames = native.frames;
         options.most_width = native.width;
         options.most_height = native.height;

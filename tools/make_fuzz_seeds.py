@@ -128,6 +128,12 @@ def main():
     write("safetensors", "one", safetensors([("x", "F32", [1])]))
     write("safetensors", "none", safetensors([]))
     write("safetensors", "rank", safetensors([("x", "F32", [1, 1, 1, 1, 1, 1])]))
+    write("motion_field", "small", safetensors(
+        [("clean", "F32", [2, 3, 4, 6]), ("flows", "F32", [2, 5, 6, 2])],
+        {"format": "fastvmt-motion", "format_version": "1", "width": "45", "height": "30", "frames": "4",
+         "fps": "16", "grid": "3x2x3", "frames_per_latent": "2", "guided": "2", "flow_count": "2", "pairs": "5",
+         "method": "fastvmt", "feature": "amf", "attention": "full", "option.fps": "0",
+         "option.variant": "paper", "option.max-frame-gap": "2"}))
     write("pth", "stored", pth())
     write("pth", "deflated", pth(compressed=True))
     write("shard_index", "two", json.dumps({"metadata": {"total_size": 32}, "weight_map": {

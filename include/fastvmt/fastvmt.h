@@ -306,11 +306,15 @@ typedef struct vmt_plan {
 /* The reference's motion as the guidance saw it: where each token of a latent frame goes in the
  * next one. */
 typedef struct vmt_motion_field {
-    float *flow; /* [frames, grid_h, grid_w, 2]: rows, then columns, in pixels; NULL: none */
+    float *flow;       /* [frames, grid_h, grid_w, 2]: rows, then columns, in pixels; NULL: none */
+    float *confidence; /* [frames, grid_h, grid_w], 0..1: how well attention told each token's place
+                          within its own frame; owned with flow */
     int64_t frames, grid_h, grid_w;
+    double cell_h, cell_w;     /* pixels of a token; the last ones may reach beyond the frame */
     int64_t frames_per_latent; /* video frames from one latent frame to the next */
 } vmt_motion_field;
 
+/** Frees its memory and zeroes the struct. */
 VMT_API void vmt_motion_field_free(vmt_motion_field *field);
 
 typedef struct vmt_transfer_io {
@@ -346,12 +350,23 @@ VMT_API VMT_MUST_CHECK enum vmt_status vmt_generate(vmt_ctx *ctx, const vmt_mode
                                                     const vmt_transfer_io *io);
 
 /**
- * Writes what a reference contributes to a transfer (docs/formats.md, "motion file").
+ * Writes what a reference contributes to a transfer (docs/formats.md, "motion file"), and fills
+ * io->field if that is not NULL.  `path` may be NULL: no file.
  * Errors: any; the file appears whole or not at all.
  */
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_extract(vmt_ctx *ctx, const vmt_model *model,
                                                    const vmt_settings *settings,
                                                    const vmt_transfer_io *io, const char *path);
+
+/**
+ * The motion field of a motion file; needs no model.
+ *   field      out  freed by the caller
+ *   reference  out  size, frames and, if it was resampled, rate (else 0) of the clip that the file
+ * was made from; no pixels Errors: VMT_E_IO, VMT_E_FORMAT, VMT_E_MISMATCH (another method's),
+ * VMT_E_NUMERIC, VMT_E_MEMORY; VMT_E_UNSUPPORTED when it holds no flow from frame to frame.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_motion_field_read(vmt_ctx *ctx, vmt_motion_field *field,
+                                                             vmt_clip *reference, const char *path);
 
 /** What a run with this `io` (its reference, motion and resume; NULL: none, vmt_generate) would
  * need.  Errors: as the run's own for sizes and files. */

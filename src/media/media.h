@@ -79,14 +79,12 @@ bool media_would_replace(const char *path);
 
 /**
  * Side by side: reference with its motion field | result, enlarged by a whole factor when small.
- *   flow  [flow_frames, grid_h, grid_w, 2] displacement to the next frame, rows then columns, in
- *         pixels of the reference; NULL: no arrows.  Frames past the last repeat the last.
- * Both clips must have the same size; the shorter one decides the length.
+ *   result  of the reference's size, the shorter one decides the length; NULL: the field in
+ * colours, with the wheel that explains them, in its place field   NULL or without flow: no arrows
  */
 VMT_MUST_CHECK enum vmt_status media_compare(vmt_ctx *ctx, vmt_clip *picture,
                                              const vmt_clip *reference, const vmt_clip *result,
-                                             const float *flow, int64_t flow_frames, int64_t grid_h,
-                                             int64_t grid_w);
+                                             const vmt_motion_field *field);
 
 /**
  * Lines about a video's streams, for `info`; allocated, freed with vmt_text_free.

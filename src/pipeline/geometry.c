@@ -5,8 +5,6 @@
 #include <math.h>
 #include <string.h>
 
-enum { MAX_SIDE = 16384, MAX_FRAMES = 100000 };
-
 static int64_t round_up(int64_t value, int64_t unit)
 {
     return (value + unit - 1) / unit * unit;
@@ -20,12 +18,12 @@ static int64_t first_of(int64_t a, int64_t b, int64_t c)
 
 static enum vmt_status check_asked(vmt_ctx *ctx, const vmt_geometry *g)
 {
-    if (g->width < 1 || g->width > MAX_SIDE || g->height < 1 || g->height > MAX_SIDE)
+    if (g->width < 1 || g->width > VMT_MAX_SIDE || g->height < 1 || g->height > VMT_MAX_SIDE)
         return vmt_fail(ctx, VMT_E_ARG, "size %" PRId64 "x%" PRId64 ": each side must be 1 to %d",
-                        g->width, g->height, MAX_SIDE);
-    if (g->frames < 1 || g->frames > MAX_FRAMES)
+                        g->width, g->height, VMT_MAX_SIDE);
+    if (g->frames < 1 || g->frames > VMT_MAX_FRAMES)
         return vmt_fail(ctx, VMT_E_ARG, "%" PRId64 " frames: must be 1 to %d", g->frames,
-                        MAX_FRAMES);
+                        VMT_MAX_FRAMES);
     if (!(g->fps > 0 && g->fps <= 1000))
         return vmt_fail(ctx, VMT_E_ARG, "%g frames per second: must be above 0, at most 1000",
                         g->fps);
@@ -78,6 +76,7 @@ enum vmt_status vmt_geometry_make(vmt_ctx *ctx, vmt_geometry *g, const vmt_model
     if (has_dit)
         g->latent_f = round_up(g->latent_f, patch[0]);
     g->model_frames = (g->latent_f - 1) * time + 1;
+    g->time = time;
     g->channels = has_dit ? model->dit_config.out_dim : model->vae_config.z_dim;
     g->latent_h = g->model_height / VMT_VAE_CELL;
     g->latent_w = g->model_width / VMT_VAE_CELL;

@@ -46,7 +46,11 @@ typedef struct vmt_geometry {
     int64_t model_width, model_height, model_frames; /* multiples of 8·patch; 4k + 1 */
     int64_t channels, latent_f, latent_h, latent_w;  /* of the latent */
     int64_t grid_f, grid_h, grid_w;                  /* tokens */
+    int64_t time;                                    /* frames from one latent frame to the next */
 } vmt_geometry;
+
+/* Limits of what is asked for. */
+enum { VMT_MAX_SIDE = 16384, VMT_MAX_FRAMES = 100000 };
 
 /* From settings, else from the reference (frames 0: none), else from the model. */
 enum vmt_status vmt_geometry_make(vmt_ctx *ctx, vmt_geometry *g, const vmt_model *model,

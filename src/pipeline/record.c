@@ -249,6 +249,7 @@ enum vmt_status vmt_motion_record(vmt_ctx *ctx, vmt_record *record, const vmt_mo
     VMT_TRY(vmt_record_meta(ctx, record, "ref_seed", "%" PRIu64, motion->ref_seed));
     VMT_TRY(vmt_record_meta(ctx, record, "grid", "%" PRId64 "x%" PRId64 "x%" PRId64, g->grid_f,
                             g->grid_h, g->grid_w));
+    VMT_TRY(vmt_record_meta(ctx, record, "frames_per_latent", "%" PRId64, g->time));
     VMT_TRY(vmt_record_meta(ctx, record, "guided", "%" PRId64, motion->guided));
     VMT_TRY(vmt_record_meta(ctx, record, "flow_count", "%" PRId64, motion->flow_count));
     VMT_TRY(vmt_record_meta(ctx, record, "pairs", "%" PRId64, motion->pairs));
@@ -267,18 +268,13 @@ static enum vmt_status expect_text(vmt_ctx *ctx, const vmt_tensor_file *file, co
     return VMT_OK;
 }
 
-enum vmt_status vmt_motion_read(vmt_ctx *ctx, const vmt_tensor_file *file, const vmt_model *model,
-                                vmt_motion *motion)
+enum vmt_status vmt_motion_read_flows(vmt_ctx *ctx, const vmt_tensor_file *file, vmt_motion *motion)
 {
-    vmt_geometry *g = &motion->geometry;
-    const char *seed = vmt_tensor_file_meta(file, "ref_seed");
+    const vmt_geometry *g = &motion->geometry;
 
-    *motion = (vmt_motion){0};
     VMT_TRY(expect_text(ctx, file, "method", "fastvmt"));
     VMT_TRY(expect_text(ctx, file, "feature", "amf"));
     VMT_TRY(expect_text(ctx, file, "attention", "full"));
-    VMT_TRY(vmt_record_geometry(ctx, file, model, g));
-    motion->ref_seed = seed ? strtoull(seed, NULL, 10) : 0;
     motion->tokens = g->grid_h * g->grid_w;
     VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "guided", NULL, &motion->guided));
     VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "flow_count", NULL, &motion->flow_count));
@@ -287,12 +283,24 @@ enum vmt_status vmt_motion_read(vmt_ctx *ctx, const vmt_tensor_file *file, const
         motion->guided > 100000 || motion->pairs < 0 || motion->pairs > g->grid_f * g->grid_f)
         return vmt_fail(ctx, VMT_E_FORMAT, "%s: impossible counts of guided steps, flows or pairs",
                         vmt_tensor_file_path(file));
-    VMT_TRY(vmt_record_read(ctx, file, "clean",
-                            VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w),
-                            &motion->clean));
     if (!motion->flow_count)
         return VMT_OK;
     return vmt_record_read(ctx, file, "flows",
                            VMT_SHAPE(motion->flow_count, motion->pairs, motion->tokens, 2),
                            &motion->flows);
+}
+
+enum vmt_status vmt_motion_read(vmt_ctx *ctx, const vmt_tensor_file *file, const vmt_model *model,
+                                vmt_motion *motion)
+{
+    vmt_geometry *g = &motion->geometry;
+    const char *seed = vmt_tensor_file_meta(file, "ref_seed");
+
+    *motion = (vmt_motion){0};
+    VMT_TRY(vmt_record_geometry(ctx, file, model, g));
+    motion->ref_seed = seed ? strtoull(seed, NULL, 10) : 0;
+    VMT_TRY(vmt_record_read(ctx, file, "clean",
+                            VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w),
+                            &motion->clean));
+    return vmt_motion_read_flows(ctx, file, motion);
 }

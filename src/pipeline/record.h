@@ -77,8 +77,17 @@ void vmt_motion_free(vmt_motion *motion);
 /* Adds a motion's tensors and metadata to a record (a motion file, or a run state). */
 enum vmt_status vmt_motion_record(vmt_ctx *ctx, vmt_record *record, const vmt_motion *motion);
 
+/* Reads the flows alone, their counts too; motion->geometry says what to expect. */
+enum vmt_status vmt_motion_read_flows(vmt_ctx *ctx, const vmt_tensor_file *file,
+                                      vmt_motion *motion);
+
 /* Reads them back; every size is checked against the geometry and the settings. */
 enum vmt_status vmt_motion_read(vmt_ctx *ctx, const vmt_tensor_file *file, const vmt_model *model,
                                 vmt_motion *motion);
+
+/* What it says of where things go (motion_field.c); no flow in the field where it says nothing. */
+enum vmt_status vmt_field_from_motion(vmt_ctx *ctx, vmt_motion_field *field,
+                                      const vmt_motion *motion,
+                                      const vmt_motion_settings *settings);
 
 #endif

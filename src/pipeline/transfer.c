@@ -325,48 +325,10 @@ static enum vmt_status motion_from_reference(vmt_ctx *ctx, run *r)
     return VMT_OK;
 }
 
-/* Displacements to the next frame, of the last guided step: its noise hides least.  What a token
- * shows within its own frame is taken off: where all places look alike, attention spreads, and the
- * expected position tells nothing.  In the released arithmetic they are no places in the frame:
- * none. */
-static enum vmt_status make_field(vmt_ctx *ctx, const run *r, vmt_motion_field *field)
-{
-    const vmt_motion *m = &r->motion;
-    const vmt_geometry *g = &m->geometry;
-    const int64_t cell = g->grid_h ? g->model_height / g->grid_h : 0;
-    const int64_t span = r->settings->motion.max_frame_gap;
-
-    *field = (vmt_motion_field){0};
-    if (!m->flow_count || span < 2 || g->grid_f < 2 ||
-        r->settings->motion.variant != VMT_VARIANT_PAPER)
-        return VMT_OK;
-    const float *flow = m->flows + (m->flow_count - 1) * m->pairs * m->tokens * 2;
-    VMT_TRY(vmt_alloc(ctx, (void **)&field->flow, (size_t)((g->grid_f - 1) * m->tokens * 2),
-                      sizeof *field->flow));
-    for (int64_t i = 0, pair = 0; i + 1 < g->grid_f; i++) {
-        const float *same = flow + pair * m->tokens * 2; /* (i, i), then (i, i + 1) */
-        const float *next = same + m->tokens * 2;
-        for (int64_t t = 0; t < m->tokens * 2; t++)
-            field->flow[i * m->tokens * 2 + t] = (next[t] - same[t]) * (float)cell;
-        pair += g->grid_f - i < span ? g->grid_f - i : span;
-    }
-    field->frames = g->grid_f - 1;
-    field->grid_h = g->grid_h;
-    field->grid_w = g->grid_w;
-    field->frames_per_latent = r->model->vae ? vmt_vae_time_factor(r->model->vae) : 1;
-    return VMT_OK;
-}
-
-void vmt_motion_field_free(vmt_motion_field *field)
-{
-    vmt_free(field->flow);
-    *field = (vmt_motion_field){0};
-}
-
 static enum vmt_status finish(vmt_ctx *ctx, run *r)
 {
     if (r->io->field)
-        VMT_TRY(make_field(ctx, r, r->io->field));
+        VMT_TRY(vmt_field_from_motion(ctx, r->io->field, &r->motion, &r->settings->motion));
     if (r->io->latent_path)
         VMT_TRY(write_latent(ctx, r, r->io->latent_path));
     return decode_phase(ctx, r, r->io->result);
@@ -482,22 +444,32 @@ static enum vmt_status extract_all(vmt_ctx *ctx, run *r)
     return status;
 }
 
+static enum vmt_status write_motion(vmt_ctx *ctx, const run *r, const char *path)
+{
+    vmt_record record;
+    enum vmt_status status =
+        vmt_record_begin(ctx, &record, VMT_RECORD_MOTION, r->model, r->settings, &r->geometry);
+
+    if (status == VMT_OK)
+        status = vmt_motion_record(ctx, &record, &r->motion);
+    if (status == VMT_OK)
+        status = vmt_record_write(ctx, &record, path);
+    vmt_record_free(&record);
+    return status;
+}
+
 enum vmt_status vmt_extract(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
                             const vmt_transfer_io *io, const char *path)
 {
     run r = new_run(model, settings, io);
-    vmt_record record = {0};
     enum vmt_status status = vmt_model_require(ctx, model, VMT_PART_DIT);
 
     if (status == VMT_OK)
         status = extract_all(ctx, &r);
-    if (status == VMT_OK)
-        status = vmt_record_begin(ctx, &record, VMT_RECORD_MOTION, model, settings, &r.geometry);
-    if (status == VMT_OK)
-        status = vmt_motion_record(ctx, &record, &r.motion);
-    if (status == VMT_OK)
-        status = vmt_record_write(ctx, &record, path);
-    vmt_record_free(&record);
+    if (status == VMT_OK && path)
+        status = write_motion(ctx, &r, path);
+    if (status == VMT_OK && io->field)
+        status = vmt_field_from_motion(ctx, io->field, &r.motion, &settings->motion);
     close_run(&r);
     return status;
 }

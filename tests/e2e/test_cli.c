@@ -69,8 +69,9 @@ static void check_clip(const char *path, int64_t frames, int64_t width, int64_t 
 
 static void help(void **state)
 {
-    static const char *const commands[] = {"transfer", "generate", "extract", "encode",    "decode",
-                                           "embed",    "info",     "probe",   "make-model"};
+    static const char *const commands[] = {"transfer",   "generate", "extract", "encode",
+                                           "decode",     "embed",    "info",    "probe",
+                                           "make-model", "show"};
     cli_result r = CLI(10, "--help");
     (void)state;
     check_done(&r);

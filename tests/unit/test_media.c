@@ -386,27 +386,93 @@ static void failed_writes(void **state)
 
 /* ---- picture of the comparison */
 
+/* 300x200 pixels as 3x2 tokens, frame t on until latent frame 1. */
+static vmt_motion_field test_field(float *flow)
+{
+    return (vmt_motion_field){.flow = flow,
+                              .frames = 2,
+                              .grid_h = 2,
+                              .grid_w = 3,
+                              .cell_h = 100,
+                              .cell_w = 100,
+                              .frames_per_latent = 2};
+}
+
 static void comparison(void **state)
 {
     vmt_clip reference = test_clip_smooth(&ctx, 3, 300, 200, 16);
     vmt_clip result = test_clip_smooth(&ctx, 4, 300, 200, 16), picture;
     float flow[2][2][3][2] = {0};
+    vmt_motion_field field = test_field(&flow[0][0][0][0]);
     (void)state;
     flow[0][1][2][1] = -80; /* one arrow to the left, from (250, 150) to (170, 150) */
-    CHECK_OK(&ctx, media_compare(&ctx, &picture, &reference, &result, &flow[0][0][0][0], 2, 2, 3));
+    CHECK_OK(&ctx, media_compare(&ctx, &picture, &reference, &result, &field));
     assert_int_equal(picture.frames, 3);
     assert_int_equal(picture.width, 1200);
     assert_int_equal(picture.height, 400);
     const uint8_t *row = picture.pixels + (int64_t)300 * 1200 * 3;
     assert_int_equal(row[3 * 400], 255); /* on the arrow (enlarged twice): yellow */
     assert_true(row[3 * 400 + 2] < 60);
-    assert_true(row[3 * 324] < 120);  /* beyond its head: the reference */
-    assert_true(row[3 * 1000] < 120); /* result: no arrow */
+    assert_true(row[3 * 324] < 120);           /* beyond its head: the reference */
+    assert_true(row[3 * 1000] < 120);          /* result: no arrow */
+    row += picture.width * picture.height * 3; /* frame 1 leads to latent frame 1: no arrow */
+    assert_true(row[3 * 400] < 120);
     vmt_clip_free(&picture);
     result.width = 299;
-    assert_int_equal(media_compare(&ctx, &picture, &reference, &result, NULL, 0, 0, 0), VMT_E_ARG);
+    assert_int_equal(media_compare(&ctx, &picture, &reference, &result, NULL), VMT_E_ARG);
     vmt_clip_free(&reference);
     vmt_clip_free(&result);
+}
+
+/* The colour at a place of the right half, in pixels of the reference. */
+static void check_colour(const vmt_clip *picture, int64_t frame, int64_t x, int64_t y, int red,
+                         int green, int blue)
+{
+    const uint8_t *rgb =
+        picture->pixels +
+        ((frame * picture->height + 2 * y) * picture->width + picture->width / 2 + 2 * x) * 3;
+
+    if (abs(rgb[0] - red) > 3 || abs(rgb[1] - green) > 3 || abs(rgb[2] - blue) > 3)
+        fail_msg("frame %d at (%d, %d): %d %d %d, expected %d %d %d", (int)frame, (int)x, (int)y,
+                 rgb[0], rgb[1], rgb[2], red, green, blue);
+}
+
+static void colour_wheel(void **state)
+{
+    vmt_clip reference = test_clip_smooth(&ctx, 3, 300, 200, 16), picture;
+    float flow[2][2][3][2] = {0}, confidence[2][2][3];
+    vmt_motion_field field = test_field(&flow[0][0][0][0]);
+    (void)state;
+    for (int i = 0; i < 12; i++)
+        (&confidence[0][0][0])[i] = 1;
+    flow[0][0][0][1] = 80;                          /* right: red */
+    flow[0][0][1][0] = 80;                          /* down: between yellow and green */
+    flow[0][0][2][1] = -80;                         /* left: cyan */
+    flow[0][1][1][0] = -80;                         /* up: between blue and magenta */
+    flow[0][1][2][1] = 40;                          /* half as far right: half as red */
+    flow[1][0][0][1] = 80, confidence[1][0][0] = 0; /* unsure: as if it stood still */
+    CHECK_OK(&ctx, media_compare(&ctx, &picture, &reference, NULL, &field));
+    assert_int_equal(picture.frames, 3);
+    assert_int_equal(picture.width, 1200);
+    check_colour(&picture, 0, 25, 25, 255, 0, 0);
+    check_colour(&picture, 0, 150, 25, 128, 255, 0);
+    check_colour(&picture, 0, 275, 25, 0, 255, 255);
+    check_colour(&picture, 0, 150, 160, 128, 0, 255);
+    check_colour(&picture, 0, 275, 160, 255, 127, 127);
+    check_colour(&picture, 0, 100, 50, 255, 211, 75);  /* half way from right to down */
+    check_colour(&picture, 1, 150, 25, 255, 255, 255); /* frame 1 leads to latent frame 1 */
+    check_colour(&picture, 1, 275, 160, 255, 255, 255);
+    field.confidence = &confidence[0][0][0];
+    vmt_clip_free(&picture);
+    CHECK_OK(&ctx, media_compare(&ctx, &picture, &reference, NULL, &field));
+    check_colour(&picture, 0, 25, 25, 255, 0, 0);
+    check_colour(&picture, 1, 25, 25, 255, 255, 255);
+    /* the arrow of it is gone too: the left half is the reference */
+    const uint8_t *at = picture.pixels + ((picture.height + 100) * picture.width + 180) * 3;
+    assert_true(at[0] - at[2] < 100);
+    vmt_clip_free(&picture);
+    assert_int_equal(media_compare(&ctx, &picture, &reference, NULL, NULL), VMT_E_ARG);
+    vmt_clip_free(&reference);
 }
 
 int main(void)
@@ -423,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup(bad_input, setup),
         cmocka_unit_test_setup(failed_writes, setup),
         cmocka_unit_test_setup(comparison, setup),
+        cmocka_unit_test_setup(colour_wheel, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
