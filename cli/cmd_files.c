@@ -116,10 +116,10 @@ int cli_decode(cli_options *o)
     }
     cli_reporter_init(&j.reporter, o);
     const vmt_transfer_io io = {.result = &j.clip, .progress = tell, .progress_user = &j};
-    enum vmt_status status = media_check_output(j.s.ctx, o->output);
+    const media_write_options options = {.codec = o->codec, .crf = (int)o->crf};
+    enum vmt_status status = media_check_output(j.s.ctx, o->output, &options);
     if (status == VMT_OK)
         status = vmt_decode(j.s.ctx, j.s.model, &j.s.settings, o->operands[0], &io);
-    const media_write_options options = {.crf = (int)o->crf};
     if (status == VMT_OK)
         status = media_write(j.s.ctx, &j.clip, o->output, &options);
     return finish(&j, status, o);

@@ -75,7 +75,7 @@ static enum vmt_status by_model(show_job *j, const cli_options *o)
 
 static enum vmt_status draw(show_job *j, const cli_options *o)
 {
-    const media_write_options options = {.crf = (int)o->crf};
+    const media_write_options options = {.codec = o->codec, .crf = (int)o->crf};
     const enum vmt_status status = media_compare(j->s.ctx, &j->picture, &j->clip, NULL, &j->field);
 
     return status == VMT_OK ? media_write(j->s.ctx, &j->picture, o->output, &options) : status;
@@ -83,7 +83,8 @@ static enum vmt_status draw(show_job *j, const cli_options *o)
 
 static int run(show_job *j, const cli_options *o)
 {
-    enum vmt_status status = media_check_output(j->s.ctx, o->output);
+    const media_write_options options = {.codec = o->codec, .crf = (int)o->crf};
+    enum vmt_status status = media_check_output(j->s.ctx, o->output, &options);
 
     cli_reporter_init(&j->reporter, o);
     if (status == VMT_OK)

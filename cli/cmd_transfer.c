@@ -60,9 +60,10 @@ static int check_paths(job *j)
     for (int i = 0; i < 3; i++)
         if (outputs[i] && !o->overwrite && media_would_replace(outputs[i]))
             return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", outputs[i]);
-    enum vmt_status status = media_check_output(j->s.ctx, o->output);
+    const media_write_options options = {.codec = o->codec, .crf = (int)o->crf};
+    enum vmt_status status = media_check_output(j->s.ctx, o->output, &options);
     if (status == VMT_OK && o->compare)
-        status = media_check_output(j->s.ctx, o->compare);
+        status = media_check_output(j->s.ctx, o->compare, NULL);
     return status == VMT_OK ? 0 : cli_fail(&j->s, status);
 }
 
@@ -153,6 +154,9 @@ static void print_decode(const job *j)
         fputs(" decode", stderr);
     print_option("--vae", o->paths.vae);
     print_option("-o", o->output);
+    print_option("--codec", o->codec);
+    if (o->crf != MEDIA_DEFAULT_CRF)
+        fprintf(stderr, " --crf %" PRId64, o->crf);
     fputc(' ', stderr);
     cli_print_word(j->latent, stderr);
     fputc('\n', stderr);
@@ -182,9 +186,8 @@ static enum vmt_status write_compare(job *j)
 
     shown.frames = j->result.frames;
     enum vmt_status status = media_compare(j->s.ctx, &picture, &shown, &j->result, &j->field);
-    const media_write_options options = {.crf = (int)j->o->crf};
     if (status == VMT_OK)
-        status = media_write(j->s.ctx, &picture, j->o->compare, &options);
+        status = media_write(j->s.ctx, &picture, j->o->compare, NULL);
     vmt_clip_free(&picture);
     return status;
 }
@@ -197,7 +200,8 @@ static int write_results(job *j)
     made->frames = j->result.frames;
     made->fps = j->result.fps;
     char *json = cli_result_json(&j->s, &j->reporter);
-    const media_write_options options = {.crf = (int)j->o->crf, .comment = json};
+    const media_write_options options = {
+        .codec = j->o->codec, .crf = (int)j->o->crf, .comment = json};
     int code = json ? 0 : cli_fail_text(VMT_E_MEMORY, "out of memory");
     enum vmt_status status =
         code ? VMT_OK : media_write(j->s.ctx, &j->result, j->o->output, &options);

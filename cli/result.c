@@ -19,20 +19,24 @@ static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
     const cli_options *o = s->options;
     cJSON *files = cJSON_AddObjectToObject(root, "files");
     cJSON *seconds = cJSON_AddObjectToObject(root, "seconds");
-    bool whole = files && seconds && add_text(root, "command", o->command) &&
-                 add_text(files, "model", o->paths.dir) && add_text(files, "dit", o->paths.dit) &&
-                 add_text(files, "vae", o->paths.vae) && add_text(files, "text", o->paths.text) &&
-                 add_text(files, "tokenizer", o->paths.tokenizer) &&
-                 add_text(files, "reference", o->reference) &&
-                 add_text(files, "motion", o->motion) &&
-                 add_text(files, "embeddings", o->embeddings) &&
-                 add_text(files, "output", o->output) && add_text(files, "fit", o->fit);
+    bool whole =
+        files && seconds && add_text(root, "command", o->command) &&
+        add_text(files, "model", o->paths.dir) && add_text(files, "dit", o->paths.dit) &&
+        add_text(files, "vae", o->paths.vae) && add_text(files, "text", o->paths.text) &&
+        add_text(files, "tokenizer", o->paths.tokenizer) &&
+        add_text(files, "reference", o->reference) && add_text(files, "motion", o->motion) &&
+        add_text(files, "embeddings", o->embeddings) && add_text(files, "output", o->output) &&
+        add_text(files, "fit", o->fit) && add_text(files, "codec", o->codec);
 
     for (int i = 0; whole && i < VMT_PHASE_COUNT; i++)
         if (r->phase_seconds[i] > 0)
             whole = cJSON_AddNumberToObject(seconds, vmt_phase_name((enum vmt_phase)i),
                                             (double)(int64_t)(1000 * r->phase_seconds[i]) / 1000) !=
                     NULL;
+    if (whole && o->crf != MEDIA_DEFAULT_CRF)
+        whole = cJSON_AddNumberToObject(files, "crf", (double)o->crf) != NULL;
+    if (whole && o->start_seconds > 0)
+        whole = cJSON_AddNumberToObject(files, "start-seconds", o->start_seconds) != NULL;
     if (whole && o->start)
         whole = cJSON_AddNumberToObject(files, "start", (double)o->start) != NULL;
     if (whole && o->stride != 1)
@@ -116,7 +120,7 @@ bool cli_print_command(const char *json, FILE *to)
                 if (cJSON_IsString(item))
                     cli_print_word(item->valuestring, to);
                 else
-                    fprintf(to, "%g", item->valuedouble);
+                    fprintf(to, "%.15g", item->valuedouble);
             }
         fputc('\n', to);
     }

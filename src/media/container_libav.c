@@ -171,9 +171,9 @@ enum vmt_status media_describe_streams(vmt_ctx *ctx, const char *path, char **te
 
 /* ---- the table */
 
-static bool has_h264(void)
+static bool has_encoder(const char *name)
 {
-    return avcodec_find_encoder_by_name("libx264") != NULL;
+    return avcodec_find_encoder_by_name(name) != NULL;
 }
 
 __attribute__((visibility("default"))) media_libav_get media_libav_table;
@@ -181,10 +181,10 @@ __attribute__((visibility("default"))) media_libav_get media_libav_table;
 const media_libav *media_libav_table(const char *version)
 {
     static const media_libav table = {.open = media_decoder_open,
-                                      .write_h264 = media_encode_h264,
-                                      .encode_png = media_encode_png,
+                                      .write_video = media_encode_video,
+                                      .encode_picture = media_encode_picture,
                                       .describe = media_describe_streams,
-                                      .has_h264 = has_h264};
+                                      .has_encoder = has_encoder};
 
     av_log_set_level(AV_LOG_QUIET); /* what matters comes back as an error of ours */
     return strcmp(version, FASTVMT_MODULE_VERSION) ? NULL : &table;

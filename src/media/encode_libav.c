@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * H.264 through libx264, and PNG.
+ * Video files: H.264 through libx264, VP9 through libvpx, FFV1.
  */
 #include "base/atomic_file.h"
 #include "media/libav.h"
@@ -11,11 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* libx264's output depends on the number of threads, so it must not depend on the machine. */
-enum { X264_THREADS = 4 };
+/* What an encoder writes may depend on the number of threads, so that must not depend on the
+ * machine. */
+enum { ENCODER_THREADS = 4 };
 
 typedef struct encoder {
     const vmt_clip *clip;
+    const media_codec *kind;
     const char *path; /* as the user named it */
     AVFormatContext *format;
     AVCodecContext *codec;
@@ -35,35 +37,72 @@ static void encoder_close(encoder *e)
     e->format = NULL;
 }
 
-static enum vmt_status open_codec(vmt_ctx *ctx, encoder *e, int crf)
+/* 4:2:0 of H.264 cannot have odd sizes, that of VP9 can.  RGB of FFV1 has an unused byte. */
+static enum AVPixelFormat samples_of(const encoder *e)
 {
-    const AVCodec *codec = avcodec_find_encoder_by_name("libx264");
     const bool odd = (e->clip->width | e->clip->height) & 1;
-    AVCodecContext *c = codec ? avcodec_alloc_context3(codec) : NULL;
-    char text[16];
 
-    e->codec = c;
-    if (!codec)
-        return vmt_fail(ctx, VMT_E_UNSUPPORTED,
-                        "%s: this libav has no libx264: write .y4m or a PNG folder", e->path);
-    if (!c)
-        return media_av_fail(ctx, e->path, "opening its encoder", AVERROR(ENOMEM));
-    c->width = (int)e->clip->width;
-    c->height = (int)e->clip->height;
-    c->pix_fmt = odd ? AV_PIX_FMT_YUV444P : AV_PIX_FMT_YUV420P;
-    c->framerate = av_d2q(e->clip->fps, 100000);
-    c->time_base = av_inv_q(c->framerate);
-    c->color_range = AVCOL_RANGE_MPEG;
-    c->colorspace = AVCOL_SPC_BT709;
+    switch (e->kind->id) {
+    case MEDIA_FFV1:
+        return AV_PIX_FMT_BGR0;
+    case MEDIA_H264:
+        return odd ? AV_PIX_FMT_YUV444P : AV_PIX_FMT_YUV420P;
+    case MEDIA_VP9:
+        break;
+    }
+    return AV_PIX_FMT_YUV420P;
+}
+
+static void describe_colours(AVCodecContext *c)
+{
+    const bool rgb = c->pix_fmt == AV_PIX_FMT_BGR0;
+
+    c->color_range = rgb ? AVCOL_RANGE_JPEG : AVCOL_RANGE_MPEG;
+    c->colorspace = rgb ? AVCOL_SPC_RGB : AVCOL_SPC_BT709;
     c->color_primaries = AVCOL_PRI_BT709;
     c->color_trc = AVCOL_TRC_BT709;
-    c->chroma_sample_location = odd ? AVCHROMA_LOC_UNSPECIFIED : AVCHROMA_LOC_LEFT;
-    c->thread_count = X264_THREADS;
+    c->chroma_sample_location =
+        c->pix_fmt == AV_PIX_FMT_YUV420P ? AVCHROMA_LOC_LEFT : AVCHROMA_LOC_UNSPECIFIED;
+}
+
+static int set_quality(AVCodecContext *c, const media_codec *kind, int crf)
+{
+    char text[16];
+
+    snprintf(text, sizeof text, "%d", crf);
+    if (kind->id == MEDIA_FFV1) {
+        /* version 3 has checksums and slices; libav's loses pixels of slices below 3 rows */
+        c->level = c->width > 2 && c->height > 5 ? 3 : 1;
+        c->slices = c->level == 3 ? ENCODER_THREADS : 0;
+        return 0;
+    }
+    if (kind->id == MEDIA_VP9)
+        av_opt_set(c->priv_data, "cpu-used", "2", 0);
+    return av_opt_set(c->priv_data, "crf", text, 0); /* bit_rate 0: quality alone */
+}
+
+static enum vmt_status open_codec(vmt_ctx *ctx, encoder *e, int crf)
+{
+    const AVCodec *codec = avcodec_find_encoder_by_name(e->kind->encoder);
+    AVCodecContext *c = codec ? avcodec_alloc_context3(codec) : NULL;
+    int64_t over, under;
+
+    e->codec = c;
+    if (!c) /* that the encoder is there was checked before */
+        return media_av_fail(ctx, e->path, "opening its encoder", AVERROR(ENOMEM));
+    media_rate(e->clip->fps, &over, &under);
+    c->width = (int)e->clip->width;
+    c->height = (int)e->clip->height;
+    c->pix_fmt = samples_of(e);
+    c->framerate = (AVRational){(int)over, (int)under};
+    c->time_base = av_inv_q(c->framerate);
+    c->bit_rate = 0;
+    c->thread_count = ENCODER_THREADS;
     c->flags |= AV_CODEC_FLAG_BITEXACT;
     if (e->format->oformat->flags & AVFMT_GLOBALHEADER)
         c->flags |= AV_CODEC_FLAG_GLOBAL_HEADER;
-    snprintf(text, sizeof text, "%d", crf);
-    int error = av_opt_set(c->priv_data, "crf", text, 0);
+    describe_colours(c);
+    int error = set_quality(c, e->kind, crf);
     if (error >= 0)
         error = avcodec_open2(c, codec, NULL);
     return error < 0 ? media_av_fail(ctx, e->path, "opening its encoder", error) : VMT_OK;
@@ -90,7 +129,7 @@ static enum vmt_status open_frame(vmt_ctx *ctx, encoder *e)
 }
 
 /* `url` is the temporary file; `e->path` tells the kind of container. */
-static enum vmt_status open_output(vmt_ctx *ctx, encoder *e, const char *url,
+static enum vmt_status open_output(vmt_ctx *ctx, encoder *e, const char *url, int crf,
                                    const media_write_options *options)
 {
     AVDictionary *muxer = NULL;
@@ -104,7 +143,7 @@ static enum vmt_status open_output(vmt_ctx *ctx, encoder *e, const char *url,
     av_free(e->format->url);
     e->format->url = name;
     e->format->flags |= AVFMT_FLAG_BITEXACT; /* no time of creation, no random id */
-    VMT_TRY(open_codec(ctx, e, options->crf));
+    VMT_TRY(open_codec(ctx, e, crf));
     VMT_TRY(open_frame(ctx, e));
     e->stream = avformat_new_stream(e->format, NULL);
     if (!e->stream)
@@ -144,25 +183,47 @@ static enum vmt_status drain(vmt_ctx *ctx, encoder *e)
                : media_av_fail(ctx, e->path, "encoding", error);
 }
 
+static void fill_rgb(AVFrame *f, const uint8_t *rgb)
+{
+    for (int y = 0; y < f->height; y++) {
+        uint8_t *to = f->data[0] + (int64_t)y * f->linesize[0];
+        for (int x = 0; x < f->width; x++, to += 4, rgb += 3) {
+            to[0] = rgb[2];
+            to[1] = rgb[1];
+            to[2] = rgb[0];
+            to[3] = 0;
+        }
+    }
+}
+
+static void fill_planes(AVFrame *f, const uint8_t *rgb)
+{
+    const bool halved = f->format == AV_PIX_FMT_YUV420P;
+    media_planes planes = {.y = f->data[0],
+                           .cb = f->data[1],
+                           .cr = f->data[2],
+                           .stride_y = f->linesize[0],
+                           .stride_c = f->linesize[1],
+                           .width = f->width,
+                           .height = f->height,
+                           .shift_x = halved,
+                           .shift_y = halved,
+                           .matrix = MEDIA_BT709};
+
+    media_planes_from_rgb(&planes, rgb);
+}
+
 static enum vmt_status encode_frame(vmt_ctx *ctx, encoder *e, int64_t index)
 {
     AVFrame *f = e->frame;
-    const vmt_clip *clip = e->clip;
-    const bool halved = e->codec->pix_fmt == AV_PIX_FMT_YUV420P;
+    const uint8_t *rgb = e->clip->pixels + index * e->clip->width * e->clip->height * 3;
     int error = av_frame_make_writable(f);
 
     if (error >= 0) {
-        media_planes planes = {.y = f->data[0],
-                               .cb = f->data[1],
-                               .cr = f->data[2],
-                               .stride_y = f->linesize[0],
-                               .stride_c = f->linesize[1],
-                               .width = clip->width,
-                               .height = clip->height,
-                               .shift_x = halved,
-                               .shift_y = halved,
-                               .matrix = MEDIA_BT709};
-        media_planes_from_rgb(&planes, clip->pixels + index * clip->width * clip->height * 3);
+        if (f->format == AV_PIX_FMT_BGR0)
+            fill_rgb(f, rgb);
+        else
+            fill_planes(f, rgb);
         f->pts = index;
         error = avcodec_send_frame(e->codec, f);
     }
@@ -184,7 +245,7 @@ static enum vmt_status finish(vmt_ctx *ctx, encoder *e)
     return error < 0 ? media_av_fail(ctx, e->path, "writing its end", error) : VMT_OK;
 }
 
-static enum vmt_status write_all(vmt_ctx *ctx, encoder *e, const char *place,
+static enum vmt_status write_all(vmt_ctx *ctx, encoder *e, const char *place, int crf,
                                  const media_write_options *options)
 {
     const size_t size = strlen(place) + 8;
@@ -193,7 +254,7 @@ static enum vmt_status write_all(vmt_ctx *ctx, encoder *e, const char *place,
     if (!url)
         return media_av_fail(ctx, e->path, "opening", AVERROR(ENOMEM));
     snprintf(url, size, "file:%s", place);
-    const enum vmt_status status = open_output(ctx, e, url, options);
+    const enum vmt_status status = open_output(ctx, e, url, crf, options);
     free(url);
     VMT_TRY(status);
     for (int64_t i = 0; i < e->clip->frames; i++) {
@@ -203,74 +264,22 @@ static enum vmt_status write_all(vmt_ctx *ctx, encoder *e, const char *place,
     return finish(ctx, e);
 }
 
-enum vmt_status media_encode_h264(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
-                                  const media_write_options *options)
+enum vmt_status media_encode_video(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
+                                   const media_format *format, const media_write_options *options)
 {
-    encoder e = {.clip = clip, .path = path};
+    encoder e = {.clip = clip, .kind = format->codec, .path = path};
     vmt_atomic_file file;
 
     if (clip->width > MEDIA_MAX_SIDE || clip->height > MEDIA_MAX_SIDE)
-        return vmt_fail(ctx, VMT_E_ARG, "%s: H.264 holds at most %d pixels in each direction", path,
-                        MEDIA_MAX_SIDE);
+        return vmt_fail(ctx, VMT_E_ARG, "%s: video files get at most %d pixels in each direction",
+                        path, MEDIA_MAX_SIDE);
     VMT_TRY(vmt_atomic_file_open(ctx, &file, path));
     /* libav opens the temporary file again by name: syncing ours syncs it */
     enum vmt_status status =
-        write_all(ctx, &e, file.temporary ? file.temporary : file.path, options);
+        write_all(ctx, &e, file.temporary ? file.temporary : file.path, format->crf, options);
     encoder_close(&e);
     if (status == VMT_OK)
         return vmt_atomic_file_commit(ctx, &file);
     vmt_atomic_file_abort(&file);
     return status;
-}
-
-/* ---- pictures */
-
-static int encode_picture(AVCodecContext *c, AVFrame *f, AVPacket *packet, const uint8_t *pixels)
-{
-    int error;
-
-    c->width = f->width;
-    c->height = f->height;
-    c->pix_fmt = f->format = AV_PIX_FMT_RGB24;
-    c->time_base = (AVRational){1, 1};
-    error = avcodec_open2(c, NULL, NULL);
-    if (error >= 0)
-        error = av_frame_get_buffer(f, 0);
-    for (int y = 0; error >= 0 && y < f->height; y++)
-        memcpy(f->data[0] + (int64_t)y * f->linesize[0], pixels + (int64_t)y * f->width * 3,
-               (size_t)f->width * 3);
-    if (error >= 0)
-        error = avcodec_send_frame(c, f);
-    if (error >= 0)
-        error = avcodec_send_frame(c, NULL);
-    return error >= 0 ? avcodec_receive_packet(c, packet) : error;
-}
-
-enum vmt_status media_encode_png(vmt_ctx *ctx, const uint8_t *pixels, int64_t width, int64_t height,
-                                 uint8_t **bytes, size_t *count)
-{
-    const AVCodec *codec = avcodec_find_encoder(AV_CODEC_ID_PNG);
-    AVCodecContext *c = codec ? avcodec_alloc_context3(codec) : NULL;
-    AVFrame *f = av_frame_alloc();
-    AVPacket *packet = av_packet_alloc();
-    int error = !codec ? AVERROR_ENCODER_NOT_FOUND : c && f && packet ? 0 : AVERROR(ENOMEM);
-
-    *bytes = NULL;
-    if (!error) {
-        f->width = (int)width;
-        f->height = (int)height;
-        error = encode_picture(c, f, packet, pixels);
-    }
-    if (error >= 0) {
-        *bytes = malloc((size_t)packet->size);
-        *count = (size_t)packet->size;
-        if (*bytes)
-            memcpy(*bytes, packet->data, *count);
-        else
-            error = AVERROR(ENOMEM);
-    }
-    av_packet_free(&packet);
-    av_frame_free(&f);
-    avcodec_free_context(&c);
-    return error < 0 ? media_av_fail(ctx, "PNG", "encoding", error) : VMT_OK;
 }

@@ -30,10 +30,10 @@ const int32_t *media_display_matrix(const AVStream *stream);
 enum vmt_status media_av_fail(vmt_ctx *ctx, const char *path, const char *doing, int error);
 
 enum vmt_status media_decoder_open(vmt_ctx *ctx, media_source *source, const char *path);
-enum vmt_status media_encode_h264(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
-                                  const media_write_options *options);
-enum vmt_status media_encode_png(vmt_ctx *ctx, const uint8_t *pixels, int64_t width, int64_t height,
-                                 uint8_t **bytes, size_t *count);
+enum vmt_status media_encode_video(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
+                                   const media_format *format, const media_write_options *options);
+enum vmt_status media_encode_picture(vmt_ctx *ctx, const uint8_t *pixels, int64_t width,
+                                     int64_t height, bool jpeg, uint8_t **bytes, size_t *count);
 enum vmt_status media_describe_streams(vmt_ctx *ctx, const char *path, char **text, char **comment);
 
 #endif

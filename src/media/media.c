@@ -54,7 +54,7 @@ enum vmt_status media_libav_load(vmt_ctx *ctx, const media_libav **libav, const 
         return VMT_OK;
     return vmt_fail(ctx, VMT_E_UNSUPPORTED,
                     "%s: needs libav, which is %s: install FFmpeg's libraries, or use .y4m (also "
-                    "\"-\") or a pattern NAME%%05d.ppm",
+                    "\"-\"), .gif or a pattern NAME%%05d.ppm",
                     path,
                     !module  ? "not there"
                     : symbol ? "there for another version of this program"
@@ -117,26 +117,6 @@ enum vmt_status media_describe(vmt_ctx *ctx, const char *path, char **text, char
 
 /* ---- out */
 
-enum kind { KIND_NONE, KIND_Y4M, KIND_H264, KIND_PPM, KIND_PNG };
-
-static enum kind kind_of(const char *path)
-{
-    if (media_is_standard(path))
-        return KIND_Y4M;
-    if (media_is_folder_name(path))
-        return KIND_PNG;
-    if (media_is_pattern(path))
-        return media_ends_with(path, ".png")   ? KIND_PNG
-               : media_ends_with(path, ".ppm") ? KIND_PPM
-                                               : KIND_NONE;
-    if (media_ends_with(path, ".y4m"))
-        return KIND_Y4M;
-    if (media_ends_with(path, ".mp4") || media_ends_with(path, ".mov") ||
-        media_ends_with(path, ".mkv"))
-        return KIND_H264;
-    return KIND_NONE;
-}
-
 static enum vmt_status check_folder(vmt_ctx *ctx, const char *path)
 {
     char folder[PATH_MAX];
@@ -155,22 +135,19 @@ static enum vmt_status check_folder(vmt_ctx *ctx, const char *path)
     return VMT_OK;
 }
 
-enum vmt_status media_check_output(vmt_ctx *ctx, const char *path)
+enum vmt_status media_check_output(vmt_ctx *ctx, const char *path,
+                                   const media_write_options *options)
 {
-    const enum kind kind = kind_of(path);
-    const media_libav *libav;
+    const media_libav *libav = NULL;
+    media_format format;
 
-    if (kind == KIND_NONE)
-        return vmt_fail(ctx, VMT_E_ARG,
-                        "%s: unknown kind of output: end it in .mp4, .mov, .mkv, .y4m, \"/\" (PNG "
-                        "files), %%05d.png or %%05d.ppm",
-                        path);
-    if (kind == KIND_H264 || kind == KIND_PNG)
+    VMT_TRY(media_format_find(ctx, &format, path, options));
+    if (format.needs_libav)
         VMT_TRY(media_libav_load(ctx, &libav, path));
-    if (kind == KIND_H264 && !libav->has_h264())
+    if (format.codec && !libav->has_encoder(format.codec->encoder))
         return vmt_fail(ctx, VMT_E_UNSUPPORTED,
-                        "%s: this libav has no libx264: install it, or write .y4m or \"/\" (PNG)",
-                        path);
+                        "%s: this libav has no %s: install one that has, or write %s", path,
+                        format.codec->encoder, format.codec->instead);
     return media_is_standard(path) ? VMT_OK : check_folder(ctx, path);
 }
 
@@ -179,25 +156,24 @@ enum vmt_status media_write(vmt_ctx *ctx, const vmt_clip *clip, const char *path
 {
     const media_write_options defaults = {.crf = MEDIA_DEFAULT_CRF};
     const media_libav *libav;
+    media_format format;
 
     if (!options)
         options = &defaults;
-    if (options->crf < 0 || options->crf > 51)
-        return vmt_fail(ctx, VMT_E_ARG, "--crf %d: 0 to 51", options->crf);
     if (clip->frames < 1 || clip->width < 1 || clip->height < 1 || !(clip->fps > 0))
         return vmt_fail(ctx, VMT_E_ARG, "%s: nothing to write: the clip is empty", path);
-    VMT_TRY(media_check_output(ctx, path));
-    switch (kind_of(path)) {
-    case KIND_H264:
+    VMT_TRY(media_check_output(ctx, path, options));
+    VMT_TRY(media_format_find(ctx, &format, path, options));
+    switch (format.kind) {
+    case MEDIA_KIND_VIDEO:
         VMT_TRY(media_libav_load(ctx, &libav, path));
-        return libav->write_h264(ctx, clip, path, options);
-    case KIND_Y4M:
+        return libav->write_video(ctx, clip, path, &format, options);
+    case MEDIA_KIND_GIF:
+        return media_write_gif(ctx, clip, path, options->comment);
+    case MEDIA_KIND_Y4M:
         return media_write_y4m(ctx, clip, path);
-    case KIND_PNG:
-    case KIND_PPM:
+    case MEDIA_KIND_PICTURES:
         return media_write_pictures(ctx, clip, path);
-    case KIND_NONE:
-        break;
     }
     return vmt_fail(ctx, VMT_E_INTERNAL, "%s: kind of output not handled", path);
 }

@@ -4,8 +4,9 @@
  * needs libav is a module loaded at run time, so that a machine without libav still reads and
  * writes Y4M and PPM.
  *
- * Read: whatever ffmpeg reads, Y4M (own reader, also from "-"), folders and patterns of PNG or PPM.
- * Written: H.264 in .mp4, .mov or .mkv; Y4M (.y4m, "-"); folders and patterns of PNG or PPM.
+ * Read: whatever ffmpeg reads, Y4M (own reader, also from "-"), folders and patterns of pictures.
+ * Written: H.264 in .mp4, .mov or .mkv; FFV1 (lossless) and VP9 in .mkv, VP9 in .webm; GIF; Y4M
+ * (.y4m, "-"); folders and patterns of PNG, JPEG or PPM.
  */
 #ifndef VMT_MEDIA_H
 #define VMT_MEDIA_H
@@ -16,7 +17,7 @@
 
 enum {
     MEDIA_MAX_SIDE = 8192,    /* pixels in each direction of what is read */
-    MEDIA_DEFAULT_CRF = 18,   /* visually lossless */
+    MEDIA_DEFAULT_CRF = -1,   /* the codec's own: visually lossless */
     MEDIA_FOLDER_FPS = 16,    /* of pictures, which carry no rate */
     MEDIA_MAX_FRAMES = 100000 /* per clip */
 };
@@ -56,23 +57,29 @@ VMT_MUST_CHECK enum vmt_status media_read(vmt_ctx *ctx, vmt_clip *clip, const ch
                                           const media_read_options *options);
 
 typedef struct media_write_options {
-    int crf;             /* H.264 quality: 0 (lossless) to 51; less is better */
-    const char *comment; /* JSON for the container's comment tag, or NULL */
+    const char *codec;   /* "h264", "ffv1", "vp9"; NULL: the first of these that the name's ending
+                            can hold */
+    int crf;             /* quality, less is better: H.264 0 to 51, VP9 0 to 63;
+                            MEDIA_DEFAULT_CRF: 18 */
+    const char *comment; /* JSON for the container's comment tag (video files, GIF), or NULL */
 } media_write_options;
 
 /**
  * Writes a clip; the name's ending tells the format, a folder or "NAME/" means NAME/00000.png, ….
- * H.264 is 4:2:0 for even sizes and 4:4:4 for odd ones (4:2:0 cannot have them), BT.709 limited,
- * byte for byte the same for the same clip.  The file appears whole or not at all; in a folder,
- * older frames of the same pattern are replaced, those beyond the last removed.
- * Errors: VMT_E_ARG (unknown ending), VMT_E_IO, VMT_E_UNSUPPORTED, VMT_E_MEMORY.
+ * H.264 is 4:2:0 for even sizes and 4:4:4 for odd ones (4:2:0 cannot have them), VP9 4:2:0, both
+ * BT.709 limited; FFV1 is RGB, bit for bit the clip.  Byte for byte the same for the same clip.
+ * `options` may be NULL.  The file appears whole or not at all; in a folder, older frames of the
+ * same pattern are replaced, those beyond the last removed.
+ * Errors: VMT_E_ARG (unknown ending; codec or crf that it has not), VMT_E_IO, VMT_E_UNSUPPORTED,
+ * VMT_E_MEMORY.
  */
 VMT_MUST_CHECK enum vmt_status media_write(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
                                            const media_write_options *options);
 
-/** Fails as media_write would for this name, before the work is done: unknown ending, missing
- * folder, missing libav. */
-VMT_MUST_CHECK enum vmt_status media_check_output(vmt_ctx *ctx, const char *path);
+/** Fails as media_write would for this name and these options, before the work is done: unknown
+ * ending, missing folder, missing libav or encoder. */
+VMT_MUST_CHECK enum vmt_status media_check_output(vmt_ctx *ctx, const char *path,
+                                                  const media_write_options *options);
 
 /** True when media_write to this path would replace something. */
 bool media_would_replace(const char *path);

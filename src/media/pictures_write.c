@@ -91,7 +91,8 @@ static enum vmt_status write_picture(vmt_ctx *ctx, const album *a, const uint8_t
                            (size_t)(3 * clip->width * clip->height));
     }
     VMT_TRY(media_libav_load(ctx, &libav, a->path));
-    VMT_TRY(libav->encode_png(ctx, pixels, clip->width, clip->height, &bytes, &count));
+    VMT_TRY(libav->encode_picture(ctx, pixels, clip->width, clip->height,
+                                  media_ends_with(a->pattern, ".jpg"), &bytes, &count));
     const enum vmt_status status = write_bytes(ctx, path, "", 0, bytes, count);
     free(bytes);
     return status;

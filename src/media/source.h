@@ -5,8 +5,7 @@
 #ifndef VMT_MEDIA_SOURCE_H
 #define VMT_MEDIA_SOURCE_H
 
-#include "base/ctx.h"
-#include "media/media.h"
+#include "media/format.h"
 
 #include <stdio.h>
 
@@ -39,13 +38,13 @@ enum vmt_status media_check_size(vmt_ctx *ctx, const char *path, int64_t width, 
 /* The module; its one exported symbol is MEDIA_LIBAV_SYMBOL, of type media_libav_get *. */
 typedef struct media_libav {
     enum vmt_status (*open)(vmt_ctx *ctx, media_source *source, const char *path);
-    enum vmt_status (*write_h264)(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
-                                  const media_write_options *options);
-    /* One frame as PNG; *bytes is allocated with malloc. */
-    enum vmt_status (*encode_png)(vmt_ctx *ctx, const uint8_t *pixels, int64_t width,
-                                  int64_t height, uint8_t **bytes, size_t *count);
+    enum vmt_status (*write_video)(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
+                                   const media_format *format, const media_write_options *options);
+    /* One frame as PNG or JPEG; *bytes is allocated with malloc. */
+    enum vmt_status (*encode_picture)(vmt_ctx *ctx, const uint8_t *pixels, int64_t width,
+                                      int64_t height, bool jpeg, uint8_t **bytes, size_t *count);
     enum vmt_status (*describe)(vmt_ctx *ctx, const char *path, char **text, char **comment);
-    bool (*has_h264)(void);
+    bool (*has_encoder)(const char *name);
 } media_libav;
 
 typedef const media_libav *media_libav_get(const char *version);
@@ -57,6 +56,8 @@ enum vmt_status media_libav_load(vmt_ctx *ctx, const media_libav **libav, const 
 
 /* Writers of one format each. */
 enum vmt_status media_write_y4m(vmt_ctx *ctx, const vmt_clip *clip, const char *path);
+enum vmt_status media_write_gif(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
+                                const char *comment);
 enum vmt_status media_write_pictures(vmt_ctx *ctx, const vmt_clip *clip, const char *path);
 
 #endif

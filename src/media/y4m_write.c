@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <string.h>
 
 /* A file, or standard output. */
@@ -28,25 +27,6 @@ static enum vmt_status put(vmt_ctx *ctx, sink *s, const void *bytes, size_t coun
     return VMT_OK;
 }
 
-/* fps as a ratio: exact for whole numbers and for N·1000/1001. */
-static void rate_of(double fps, int64_t *over, int64_t *under)
-{
-    const double ntsc = fps * 1.001;
-
-    *under = 1;
-    if (fabs(fps - round(fps)) < 1e-6)
-        *over = llrint(fps);
-    else if (fabs(ntsc - round(ntsc)) < 1e-5) {
-        *over = llrint(ntsc) * 1000;
-        *under = 1001;
-    } else {
-        *over = llrint(fps * 10000);
-        *under = 10000;
-    }
-    if (*over < 1)
-        *over = 1;
-}
-
 static enum vmt_status put_frames(vmt_ctx *ctx, sink *s, const vmt_clip *clip, uint8_t *frame)
 {
     const int64_t area = clip->width * clip->height;
@@ -62,7 +42,7 @@ static enum vmt_status put_frames(vmt_ctx *ctx, sink *s, const vmt_clip *clip, u
     char line[256];
     int64_t over, under;
 
-    rate_of(clip->fps, &over, &under);
+    media_rate(clip->fps, &over, &under);
     snprintf(line, sizeof line,
              "YUV4MPEG2 W%" PRId64 " H%" PRId64 " F%" PRId64 ":%" PRId64
              " Ip A1:1 C444 XCOLORRANGE=LIMITED XCOLORMATRIX=%s\n",

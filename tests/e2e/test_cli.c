@@ -115,14 +115,18 @@ static void mistakes(void **state)
     REFUSED(2, "--seed -1", TRANSFER, "-o", FOLDER "x.y4m", "--seed", "-1");
     REFUSED(2, "--size", TRANSFER, "-o", FOLDER "x.y4m", "--size", "64");
     REFUSED(2, "--fit", TRANSFER, "-o", FOLDER "x.y4m", "--fit", "squeeze");
-    REFUSED(2, "--crf", TRANSFER, "-o", FOLDER "x.y4m", "--crf", "52");
+    REFUSED(2, "--crf", TRANSFER, "-o", FOLDER "x.mp4", "--crf", "64");
     REFUSED(2, "--progress", TRANSFER, "-o", FOLDER "x.y4m", "--progress", "loud");
     REFUSED(2, "generate takes no motion", "generate", "-m", MODEL, "-p", "a cat", "-o",
             FOLDER "x.y4m", "--motion", REFERENCE);
     REFUSED(2, "--compare", "generate", "-m", MODEL, "-p", "a cat", "-o", FOLDER "x.y4m",
             "--compare", FOLDER "y.y4m");
     REFUSED(2, "--preset", TRANSFER, "-o", FOLDER "x.y4m", "--preset", "none");
-    REFUSED(2, "unknown kind of output", TRANSFER, "-o", FOLDER "x.gif");
+    REFUSED(2, "unknown kind of output", TRANSFER, "-o", FOLDER "x.xyz");
+    REFUSED(2, "--crf is for h264", TRANSFER, "-o", FOLDER "x.y4m", "--crf", "5");
+    REFUSED(2, "--codec vp8: one of", TRANSFER, "-o", FOLDER "x.mkv", "--codec", "vp8");
+    REFUSED(2, "no --codec ffv1 there", TRANSFER, "-o", FOLDER "x.mp4", "--codec", "ffv1");
+    REFUSED(2, "0 to 51 for h264", TRANSFER, "-o", FOLDER "x.mp4", "--crf", "52");
     REFUSED(2, "--size 0x48", TRANSFER, "-o", REFERENCE, "-y", "--frames", "2", "--size", "0x48");
     REFUSED(2, "-y overwrites", TRANSFER, "-o", REFERENCE);
     REFUSED(2, "only 5", TRANSFER, "-o", FOLDER "x.y4m", "--frames", "6");
@@ -213,6 +217,18 @@ static void standard_streams(void **state)
                 "> pipe.y4m && cmp pipe.y4m file.y4m");
     check_done(&r);
     cli_free(&r);
+    /* a reader that is gone is an error, not a death */
+    r = COMMAND(TIMEOUT, "sh", "-c",
+                "cd " FOLDER " && " FASTVMT_PROGRAM " encode -m " MODEL
+                " -r reference.y4m -o a.latent -q && { " FASTVMT_PROGRAM " decode -m " MODEL
+                " a.latent -q -o - 2>said; test $? = 4 && rm a.latent; } | true");
+    cli_free(&r);
+    assert_false(file_exists(FOLDER "a.latent"));
+    size_t length;
+    char *said = (char *)file_read(FOLDER "said", &length);
+    assert_string_equal(said, "fastvmt: standard output: Broken pipe\n");
+    free(said);
+    unlink(FOLDER "said");
     unlink(FOLDER "file.y4m");
     unlink(FOLDER "file.y4m.json");
     unlink(FOLDER "pipe.y4m");
@@ -304,7 +320,13 @@ static void without_libav(void **state)
     check_done(&r);
     cli_free(&r);
     check_clip(FOLDER "x.y4m", 5, 64, 48);
-    r = COMMAND(10, "rm", "-r", FOLDER "alone", FOLDER "x.y4m", FOLDER "x.y4m.json");
+    r = COMMAND(TIMEOUT, FOLDER "alone/bin/fastvmt", TRANSFER, "-o", FOLDER "x.gif", "-q");
+    check_done(&r);
+    cli_free(&r);
+    if (media_has_libav())
+        check_clip(FOLDER "x.gif", 5, 64, 48);
+    r = COMMAND(10, "rm", "-r", FOLDER "alone", FOLDER "x.y4m", FOLDER "x.y4m.json", FOLDER "x.gif",
+                FOLDER "x.gif.json");
     cli_free(&r);
     assert_int_equal(folder_count("cli_files"), 1);
 }

@@ -66,6 +66,20 @@ int test_clip_distance(const vmt_clip *a, const vmt_clip *b)
     return most;
 }
 
+double test_clip_psnr(const vmt_clip *a, const vmt_clip *b)
+{
+    const int64_t count = a->frames * a->width * a->height * 3;
+    double sum = 0;
+
+    if (test_clip_distance(a, b) < 0)
+        return -1;
+    for (int64_t i = 0; i < count; i++) {
+        const double d = a->pixels[i] - b->pixels[i];
+        sum += d * d;
+    }
+    return sum > 0 ? 10 * log10(255.0 * 255 * (double)count / sum) : 99;
+}
+
 bool test_has_ffmpeg(void)
 {
     const bool there = system("ffmpeg -version >/dev/null 2>&1") == 0;
@@ -81,4 +95,20 @@ void test_ffmpeg(const char *arguments)
     snprintf(command, sizeof command, "ffmpeg -nostdin -v error -y %s", arguments);
     if (system(command) != 0)
         fail_msg("%s", command);
+}
+
+void test_ffprobe(char *text, size_t size, const char *arguments)
+{
+    char command[1024];
+
+    snprintf(command, sizeof command, "ffprobe -v error %s", arguments);
+    FILE *probe = popen(command, "r");
+    assert_non_null(probe);
+    const size_t length = fread(text, 1, size - 1, probe);
+    text[length] = '\0';
+    if (pclose(probe) != 0)
+        fail_msg("%s", command);
+    for (size_t i = 0; i < length; i++)
+        if (text[i] == '\n')
+            text[i] = i + 1 < length ? ' ' : '\0';
 }

@@ -19,10 +19,16 @@ vmt_clip test_clip_noise(vmt_ctx *ctx, int64_t frames, int64_t width, int64_t he
 /* Largest difference of a colour value; -1 when sizes differ. */
 int test_clip_distance(const vmt_clip *a, const vmt_clip *b);
 
+/* Of all colour values, in dB; 99 when all are equal; -1 when sizes differ. */
+double test_clip_psnr(const vmt_clip *a, const vmt_clip *b);
+
 /* True when the program `ffmpeg` is there; false is said aloud. */
 bool test_has_ffmpeg(void);
 
 /* Runs "ffmpeg -y ARGUMENTS" silently; fails the test when it does. */
 void test_ffmpeg(const char *arguments);
+
+/* What "ffprobe ARGUMENTS" prints, its lines joined by ' '; at most `size` bytes of it. */
+void test_ffprobe(char *text, size_t size, const char *arguments);
 
 #endif
