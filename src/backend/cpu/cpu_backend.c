@@ -61,51 +61,84 @@ static void fill_table(vmt_ops *ops)
 /* ---------------------------------------------------------------- instruction set */
 
 #ifdef FASTVMT_CPU_X86
-static bool has_avx512(void)
-{
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("fma");
-}
-
+/* The builtin knows whether the operating system saves the registers, too. */
 static bool has_avx2(void)
 {
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+
+static bool has_avx512_bf16(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512bf16");
+}
+
+static bool has_amx(void)
+{
+    return has_avx512_bf16() && __builtin_cpu_supports("amx-tile") &&
+           __builtin_cpu_supports("amx-bf16");
+}
 #endif
 
-static const cpu_kernels *best_kernels(void)
+static bool has_nothing_to_ask(void)
 {
+    return true;
+}
+
+/* Best first.  Level amx is oneDNN's: its products use the tiles where the CPU has them, so there
+ * attention goes through it; it runs anywhere, with the best kernels that do. */
+static const struct level {
+    const char *name;
+    bool (*has)(void);
+    const cpu_kernels *kernels; /* NULL: the best */
+} levels[] = {
 #ifdef FASTVMT_CPU_X86
-    if (has_avx512())
-        return &vmt_cpu_kernels_avx512;
-    if (has_avx2())
-        return &vmt_cpu_kernels_avx2;
+    {"amx", has_amx, NULL},
+    {"avx512_bf16", has_avx512_bf16, &vmt_cpu_kernels_avx512_bf16},
+    {"avx512", has_avx512, &vmt_cpu_kernels_avx512},
+    {"avx2", has_avx2, &vmt_cpu_kernels_avx2},
 #endif
-    return &vmt_cpu_kernels_base;
+    {"base", has_nothing_to_ask, &vmt_cpu_kernels_base}};
+
+enum { LEVELS = sizeof levels / sizeof levels[0] };
+
+static void use_level(cpu_state *state, const struct level *level)
+{
+    state->level = level->name;
+    state->dnnl_attention = !level->kernels;
+    state->kernels = level->kernels;
+    for (size_t i = 0; !state->kernels; i++)
+        if (levels[i].has())
+            state->kernels = levels[i].kernels;
+}
+
+static void use_best_level(cpu_state *state)
+{
+    size_t i = 0;
+
+    while (!levels[i].has()) /* the last one has what it needs */
+        i++;
+    use_level(state, &levels[i]);
 }
 
 const char *vmt_backend_cpu_level(const vmt_ctx *ctx)
 {
-    return ((const cpu_state *)ctx->backend)->kernels->level;
+    return ((const cpu_state *)ctx->backend)->level;
 }
 
 enum vmt_status vmt_backend_cpu_set_level(vmt_ctx *ctx, const char *level)
 {
-    const cpu_kernels *kernels = NULL;
-
-    if (strcmp(level, "base") == 0)
-        kernels = &vmt_cpu_kernels_base;
-#ifdef FASTVMT_CPU_X86
-    if (strcmp(level, "avx2") == 0 && has_avx2())
-        kernels = &vmt_cpu_kernels_avx2;
-    if (strcmp(level, "avx512") == 0 && has_avx512())
-        kernels = &vmt_cpu_kernels_avx512;
-#endif
-    if (!kernels)
-        return vmt_fail(ctx, VMT_E_UNSUPPORTED, "backend cpu: no level %s on this machine", level);
-    cpu_of(ctx)->kernels = kernels;
-    return VMT_OK;
+    for (size_t i = 0; i < LEVELS; i++)
+        if (strcmp(level, levels[i].name) == 0 && (!levels[i].kernels || levels[i].has())) {
+            use_level(cpu_of(ctx), &levels[i]);
+            return VMT_OK;
+        }
+    return vmt_fail(ctx, VMT_E_UNSUPPORTED, "backend cpu: no level %s on this machine", level);
 }
 
 /* ---------------------------------------------------------------- open */
@@ -120,7 +153,7 @@ enum vmt_status vmt_backend_cpu_open(vmt_ctx *ctx)
     VMT_TRY(vmt_alloc(ctx, &memory, 1, sizeof(cpu_state)));
     cpu_state *state = memory;
     fill_table(&state->ops);
-    state->kernels = best_kernels();
+    use_best_level(state);
     dnnl_status_t status = dnnl_engine_create(&state->engine, dnnl_cpu, 0);
     if (status == dnnl_success)
         status = dnnl_stream_create(&state->stream, state->engine, dnnl_stream_default_flags);

@@ -21,6 +21,10 @@ void cpu_convert(const cpu_kernels *kernels, void *y, enum vmt_dtype y_dtype, co
         memcpy(y, x, (size_t)count * vmt_dtype_bytes(x_dtype));
         return;
     }
+    if (x_dtype == VMT_F32 && y_dtype == VMT_BF16) {
+        kernels->bf16_of_f32(y, x, count);
+        return;
+    }
     for (int64_t first = 0; first < count; first += CHUNK) {
         const int64_t n = cpu_min(CHUNK, count - first);
         const unsigned char *from =

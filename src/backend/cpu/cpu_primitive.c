@@ -7,6 +7,7 @@
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 enum { FIRST_CAPACITY = 64 };
 
@@ -45,18 +46,31 @@ dnnl_data_type_t cpu_dnnl_type(enum vmt_dtype dtype)
 
 /* ---------------------------------------------------------------- memory */
 
+/* Large blocks ask for large pages: packed operands are read many times, a page every few rows. */
+static void *take_block(size_t *bytes)
+{
+    const size_t large = (size_t)2 << 20, align = *bytes < large ? VMT_ARENA_ALIGN : large;
+
+    *bytes = (*bytes + align - 1) & ~(align - 1);
+    void *const memory = aligned_alloc(align, *bytes);
+#ifdef MADV_HUGEPAGE
+    if (memory && align == large)
+        (void)madvise(memory, *bytes, MADV_HUGEPAGE);
+#endif
+    return memory;
+}
+
 static enum vmt_status grow(vmt_ctx *ctx, vmt_ref_scratch *scratch, size_t bytes, const char *what)
 {
-    const size_t mask = VMT_ARENA_ALIGN - 1;
 
     if (bytes <= scratch->bytes && scratch->memory)
         return VMT_OK;
     free(scratch->memory);
     scratch->bytes = 0;
     scratch->memory = NULL;
-    if (bytes <= SIZE_MAX - 2 * VMT_ARENA_ALIGN) {
-        bytes = bytes ? (bytes + mask) & ~mask : VMT_ARENA_ALIGN;
-        scratch->memory = aligned_alloc(VMT_ARENA_ALIGN, bytes);
+    if (bytes <= SIZE_MAX / 2) {
+        bytes = bytes ? bytes : VMT_ARENA_ALIGN;
+        scratch->memory = take_block(&bytes);
     }
     if (!scratch->memory)
         return vmt_fail(ctx, VMT_E_MEMORY, "backend cpu: out of memory: %zu bytes of %s", bytes,

@@ -45,6 +45,8 @@ typedef struct cpu_state {
     vmt_ref_scratch scratch; /* first: ref's ops and ours share it; free between any two ops */
     vmt_ops ops;
     const cpu_kernels *kernels;
+    const char *level;
+    bool dnnl_attention; /* bf16 attention by oneDNN: level amx */
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     cpu_cache cache;
@@ -161,6 +163,11 @@ CPU_OP(conv3d, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
 CPU_OP(attention, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q, const vmt_tensor *k,
        const vmt_tensor *v, const vmt_tensor *bias, double scale);
 CPU_OP(attention_bwd, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv, const vmt_tensor *dout,
+       const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
+       const vmt_tensor *lse, double scale);
+CPU_OP(attention_dnnl, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_tensor *v, const vmt_tensor *bias, double scale);
+CPU_OP(attention_dnnl_bwd, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv, const vmt_tensor *dout,
        const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
        const vmt_tensor *lse, double scale);
 CPU_OP(lincomb, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z, double a, double b);

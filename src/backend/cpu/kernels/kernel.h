@@ -13,6 +13,27 @@
 #include <math.h>
 #include <string.h>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
+/* Floats of a vector register. */
+#if defined(__AVX512F__)
+enum { LANES = 16 };
+#elif defined(__AVX__)
+enum { LANES = 8 };
+#else
+enum { LANES = 4 };
+#endif
+
+/* Vectors of a packed panel: with six rows of them, their sums fill the registers. */
+#ifdef __AVX512F__
+enum { PANEL_VECTORS = 4 };
+#else
+enum { PANEL_VECTORS = 2 };
+#endif
+enum { PANEL = PANEL_VECTORS * LANES };
+
 #define KERNEL_PASTE2(a, b, c) a##b##_##c
 #define KERNEL_PASTE(a, b, c) KERNEL_PASTE2(a, b, c)
 #define KERNEL(name) KERNEL_PASTE(kernel_, name, VMT_CPU_LEVEL)
@@ -91,5 +112,15 @@ DECLARE(void, rms_channel, float *y, const float *x, const float *gamma, bool si
 DECLARE(void, softmax, float *p, float scale, const float *bias, float *max, float *sum, int64_t n);
 DECLARE(void, softmax_bwd, float *s, float *dp, float scale, float lse, float delta, int64_t n);
 DECLARE(float, dot, const float *x, const float *y, int64_t n);
+DECLARE(void, pack_rows, uint32_t *units, int64_t unit_row, cpu_rows x, int64_t rows, int64_t cols,
+        bool pairs);
+DECLARE(void, pack_across, uint32_t *units, cpu_rows x, int64_t rows, int64_t cols, bool pairs);
+DECLARE(void, pack_along, uint32_t *units, int64_t unit_panel, cpu_rows x, int64_t rows,
+        int64_t cols, bool pairs);
+DECLARE(void, product, float *c, const cpu_product *p);
+DECLARE(void, softmax_next, void *p, float *s, float scale, const float *bias, float *max,
+        float *sum, float *factor, int64_t n, bool pairs);
+DECLARE(void, softmax_grad, float *s, float *dp, int64_t row, float scale, const float *lse,
+        const float *delta, int64_t n, uint32_t *p, uint32_t *ds, uint16_t *ds_rows, bool pairs);
 
 #endif

@@ -14,6 +14,12 @@ void KERNEL(f32_of_bf16)(float *y, const uint16_t *x, int64_t n)
 
 void KERNEL(bf16_of_f32)(uint16_t *y, const float *x, int64_t n)
 {
+#ifdef __AVX512BF16__
+    for (; n >= 2 * LANES; n -= 2 * LANES, x += 2 * LANES, y += 2 * LANES) {
+        const __m512bh both = _mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + LANES), _mm512_loadu_ps(x));
+        memcpy(y, &both, sizeof both);
+    }
+#endif
 #pragma omp simd
     for (int64_t i = 0; i < n; i++) {
         const uint32_t bits = bits_of(x[i]);

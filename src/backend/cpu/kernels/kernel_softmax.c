@@ -7,19 +7,19 @@
 /* Largest scale · x_j, in lanes: not each compiler makes vectors of a running maximum. */
 static inline float largest(const float *x, float scale, int64_t n)
 {
-    enum { LANES = 16 };
-    float lane[LANES], most = -INFINITY;
+    enum { WIDTH = 16 };
+    float lane[WIDTH], most = -INFINITY;
     int64_t j = 0;
 
-    for (int l = 0; l < LANES; l++)
+    for (int l = 0; l < WIDTH; l++)
         lane[l] = -INFINITY;
-    for (; j + LANES <= n; j += LANES)
+    for (; j + WIDTH <= n; j += WIDTH)
 #pragma omp simd
-        for (int l = 0; l < LANES; l++) {
+        for (int l = 0; l < WIDTH; l++) {
             const float z = scale * x[j + l];
             lane[l] = z > lane[l] ? z : lane[l];
         }
-    for (int l = 0; l < LANES; l++)
+    for (int l = 0; l < WIDTH; l++)
         most = lane[l] > most ? lane[l] : most;
     for (; j < n; j++)
         most = scale * x[j] > most ? scale * x[j] : most;

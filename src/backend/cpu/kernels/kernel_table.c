@@ -9,6 +9,10 @@
 
 const cpu_kernels KERNEL_PASTE(vmt_cpu_, kernels, VMT_CPU_LEVEL) = {
     .level = TEXT(VMT_CPU_LEVEL),
+    .panel = PANEL,
+#ifdef __AVX512BF16__
+    .pairs = true,
+#endif
     .f32_of_bf16 = KERNEL(f32_of_bf16),
     .bf16_of_f32 = KERNEL(bf16_of_f32),
     .gelu = KERNEL(gelu),
@@ -28,4 +32,10 @@ const cpu_kernels KERNEL_PASTE(vmt_cpu_, kernels, VMT_CPU_LEVEL) = {
     .softmax = KERNEL(softmax),
     .softmax_bwd = KERNEL(softmax_bwd),
     .dot = KERNEL(dot),
+    .pack_rows = KERNEL(pack_rows),
+    .pack_across = KERNEL(pack_across),
+    .pack_along = KERNEL(pack_along),
+    .product = KERNEL(product),
+    .softmax_next = KERNEL(softmax_next),
+    .softmax_grad = KERNEL(softmax_grad),
 };
