@@ -3,14 +3,24 @@
 
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 FUZZ_SECONDS ?= 60
+PREFIX ?= /usr/local
 
-.PHONY: build demo test fuzz bench minimal format lint clean deps
+.PHONY: build install uninstall demo test fuzz bench minimal format lint clean deps
 
 build: deps                 ## the program: build/release/fastvmt
 	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=OFF
 
 deps:
 	tools/install_deps.sh build
+
+install: deps               ## program, libraries, header, manual, completions below DESTDIR and PREFIX
+	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=OFF -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	DESTDIR=$(DESTDIR) cmake --install build/release
+
+uninstall:                  ## what the last install of this tree wrote, with the same DESTDIR
+	sed 's|^|$(DESTDIR)|' build/release/install_manifest.txt | tr '\n' '\0' | xargs -0 rm -f
+	sed 's|^|$(DESTDIR)|; s|/[^/]*$$||' build/release/install_manifest.txt | grep '/fastvmt$$' | sort -ru | \
+		xargs -r -d '\n' rmdir --ignore-fail-on-non-empty
 
 demo: deps                  ## a real transfer: demo/out.mp4 and demo/compare.mp4
 	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=OFF

@@ -33,7 +33,7 @@ static const own_option own[] = {
     {'m', "dit", 0, "FILE", "DiT weights, in place of the folder's", TEXT, AT(paths.dit), 0, 0},
     {'m', "vae", 0, "FILE", "VAE weights", TEXT, AT(paths.vae), 0, 0},
     {'m', "text", 0, "FILE", "text encoder weights", TEXT, AT(paths.text), 0, 0},
-    {'m', "tokenizer", 0, "FILE", "spiece.model", TEXT, AT(paths.tokenizer), 0, 0},
+    {'m', "tokenizer", 0, "FILE.model", "spiece.model", TEXT, AT(paths.tokenizer), 0, 0},
     {'r', "reference", 'r', "VIDEO",
      "whose motion to take: a video, a folder of pictures, or - (Y4M)", TEXT, AT(reference), 0, 0},
     {'r', "start", 0, "N", "first frame of the reference that is used", WHOLE, AT(start), 0, 1e9},
@@ -41,9 +41,9 @@ static const own_option own[] = {
     {'r', "stride", 0, "N", "use every N-th frame", WHOLE, AT(stride), 1, 1000},
     {'r', "fit", 0, "crop|pad|stretch", "how the reference gets another aspect ratio", TEXT,
      AT(fit), 0, 0},
-    {'n', "motion", 0, "FILE", "motion file (extract)", TEXT, AT(motion), 0, 0},
-    {'e', "embeddings", 0, "FILE", "prompts already encoded (embed), in place of text", TEXT,
-     AT(embeddings), 0, 0},
+    {'n', "motion", 0, "FILE.fvm", "motion file (extract)", TEXT, AT(motion), 0, 0},
+    {'e', "embeddings", 0, "FILE.safetensors", "prompts already encoded (embed), in place of text",
+     TEXT, AT(embeddings), 0, 0},
     {'t', "compare", 0, "VIDEO", "also write reference | result with the motion field", TEXT,
      AT(compare), 0, 0},
     {'t', "latent", 0, "FILE", "keep the final latent here (else dropped after the decode)", TEXT,
@@ -51,7 +51,7 @@ static const own_option own[] = {
     {'t', "checkpoint", 0, "N", "store the run every N steps", WHOLE, AT(checkpoint), 0, 1e9},
     {'t', "checkpoint-file", 0, "FILE", "where (default: OUTPUT.state.safetensors)", TEXT,
      AT(checkpoint_file), 0, 0},
-    {'t', "resume", 0, "FILE", "go on from a stored run", TEXT, AT(resume), 0, 0},
+    {'t', "resume", 0, "FILE.safetensors", "go on from a stored run", TEXT, AT(resume), 0, 0},
     {'t', "plan", 0, NULL, "print sizes and memory, then stop", FLAG, AT(plan), 0, 0},
     {'o', "output", 'o', "FILE", "where the result goes", TEXT, AT(output), 0, 0},
     {'o', "force", 'y', NULL, "overwrite existing files", FLAG, AT(overwrite), 0, 0},
@@ -75,8 +75,8 @@ static const own_option own[] = {
     {'d', "text-shape", 0, "NAME", "small|xxl (default: small for tiny)", TEXT, AT(text_shape), 0,
      0},
     {'d', "vae-shape", 0, "NAME", "small|wan (default: small for tiny)", TEXT, AT(vae_shape), 0, 0},
-    {'d', "tokenizer", 0, "FILE", "spiece.model to copy into the folder", TEXT, AT(paths.tokenizer),
-     0, 0},
+    {'d', "tokenizer", 0, "FILE.model", "spiece.model to copy into the folder", TEXT,
+     AT(paths.tokenizer), 0, 0},
     {'d', "layers", 0, "N", "fewer DiT blocks than the shape has", WHOLE, AT(layers), 1, 1000},
     {'d', "random-seed", 0, "N", "seed of the weights", WHOLE, AT(seed_models), 0, 1e15},
 };
@@ -86,6 +86,11 @@ enum { OWN = sizeof own / sizeof *own };
 static bool takes(const cli_command *command, char group)
 {
     return strchr(command->groups, group) != NULL;
+}
+
+bool cli_takes_operands(const cli_command *command)
+{
+    return takes(command, 'x');
 }
 
 /* Edit distance, capped: words are short. */
@@ -191,13 +196,19 @@ static enum vmt_status set_own(cli_options *options, const own_option *o, const 
     return VMT_E_INTERNAL;
 }
 
+/* -p and -n are the program's: the library's options have names only. */
+char cli_setting_letter(const char *name)
+{
+    return !strcmp(name, "prompt") ? 'p' : !strcmp(name, "negative") ? 'n' : 0;
+}
+
 /* Rows of the library's table: kept until the preset is known. */
-static const vmt_option *find_setting(const char *name)
+static const vmt_option *find_setting(const char *name, char letter)
 {
     const vmt_option *option;
 
     for (size_t i = 0; (option = vmt_option_at(i)); i++)
-        if (!strcmp(option->name, name))
+        if (name[0] ? !strcmp(option->name, name) : cli_setting_letter(option->name) == letter)
             return option;
     return NULL;
 }
@@ -226,10 +237,8 @@ static enum vmt_status parse_option(cli_options *options, const cli_command *com
     }
     snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - arg - 2) : 60,
              is_long ? arg + 2 : "");
-    if (!is_long && takes(command, 's') && (arg[1] == 'p' || arg[1] == 'n'))
-        snprintf(name, sizeof name, "%s", arg[1] == 'p' ? "prompt" : "negative");
     const own_option *o = find_own(command, name[0] ? name : NULL, arg[1]);
-    const vmt_option *setting = !o && takes(command, 's') ? find_setting(name) : NULL;
+    const vmt_option *setting = !o && takes(command, 's') ? find_setting(name, arg[1]) : NULL;
     if (!o && !setting)
         return unknown(command, name[0] ? name : arg + 1, message, size);
     if (o && o->kind == FLAG && value) {
@@ -271,7 +280,7 @@ enum vmt_status cli_parse(cli_options *options, const cli_command *command, int 
             const enum vmt_status status = parse_option(options, command, &i, message, size);
             if (status != VMT_OK)
                 return status;
-        } else if (options->operand_count == 8 || !takes(command, 'x')) {
+        } else if (options->operand_count == 8 || !cli_takes_operands(command)) {
             snprintf(message, size, "%s takes no \"%s\"; see fastvmt %s --help", command->name, arg,
                      command->name);
             return VMT_E_ARG;
@@ -282,32 +291,34 @@ enum vmt_status cli_parse(cli_options *options, const cli_command *command, int 
     return VMT_OK;
 }
 
-static void print_row(FILE *to, char letter, const char *name, const char *value, const char *help)
+bool cli_option_at(const cli_command *command, int index, cli_option *option)
 {
-    char left[64];
-
-    snprintf(left, sizeof left, "%c%c%s --%s %s", letter ? '-' : ' ', letter ? letter : ' ',
-             letter ? "," : " ", name, value ? value : "");
-    fprintf(to, "  %-32s %s\n", left, help);
+    for (int i = 0; i < OWN; i++)
+        if (takes(command, own[i].group) && index-- == 0) {
+            *option = (cli_option){own[i].letter, own[i].name, own[i].value, own[i].help, ""};
+            return true;
+        }
+    const vmt_option *setting = takes(command, 's') ? vmt_option_at((size_t)index) : NULL;
+    if (!setting)
+        return false;
+    *option = (cli_option){cli_setting_letter(setting->name), setting->name, setting->value,
+                           setting->help, setting->section};
+    return true;
 }
 
 void cli_print_options(const cli_command *command, FILE *to)
 {
-    const vmt_option *option;
     const char *section = "";
+    cli_option o;
 
     fputs("\nOptions\n", to);
-    for (int i = 0; i < OWN; i++)
-        if (takes(command, own[i].group))
-            print_row(to, own[i].letter, own[i].name, own[i].value, own[i].help);
-    for (size_t i = 0; takes(command, 's') && (option = vmt_option_at(i)); i++) {
-        if (strcmp(section, option->section))
-            fprintf(to, "\n%s\n", option->section);
-        section = option->section;
-        print_row(to,
-                  !strcmp(option->name, "prompt")     ? 'p'
-                  : !strcmp(option->name, "negative") ? 'n'
-                                                      : 0,
-                  option->name, option->value, option->help);
+    for (int i = 0; cli_option_at(command, i, &o); i++) {
+        char left[64];
+        if (strcmp(section, o.section))
+            fprintf(to, "\n%s\n", o.section);
+        section = o.section;
+        snprintf(left, sizeof left, "%c%c%s --%s %s", o.letter ? '-' : ' ',
+                 o.letter ? o.letter : ' ', o.letter ? "," : " ", o.name, o.value ? o.value : "");
+        fprintf(to, "  %-32s %s\n", left, o.help);
     }
 }

@@ -54,10 +54,25 @@ extern const cli_command cli_commands[];
 enum vmt_status cli_parse(cli_options *options, const cli_command *command, int argc, char **argv,
                           char *message, size_t size);
 void cli_print_options(const cli_command *command, FILE *to);
+
+/* One option as help, manual and completion show it. */
+typedef struct cli_option {
+    char letter;                     /* -x, or 0 */
+    const char *name, *value, *help; /* value: placeholder, NULL for a flag */
+    const char *section;             /* of the library's options; "" for the program's own */
+} cli_option;
+
+/* Option `index` of a command: the program's own, then the library's; false past the last. */
+bool cli_option_at(const cli_command *command, int index, cli_option *option);
+/* Letter of an option of the library's, or 0: those have names only. */
+char cli_setting_letter(const char *name);
+bool cli_takes_operands(const cli_command *command);
+
 /* Nearest known word to a mistyped one, or NULL when none is near. */
 const char *cli_nearest(const char *word, const char *const *known, int count);
 
 /* ---- help.c */
+extern const char cli_exit_codes[];                        /* lines */
 void cli_print_help(const cli_command *command, FILE *to); /* NULL: the program's */
 
 /* ---- progress.c */
@@ -117,5 +132,7 @@ int cli_embed(cli_options *options);
 int cli_info(cli_options *options);
 int cli_probe(cli_options *options);
 int cli_make_model(cli_options *options);
+int cli_completion(cli_options *options);
+int cli_manual(cli_options *options);
 
 #endif

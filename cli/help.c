@@ -44,11 +44,15 @@ const cli_command cli_commands[] = {
      "Writes a model folder with random weights in the official formats, to try sizes and speed.",
      "  fastvmt make-model random-1.3b --shape 1.3b --tokenizer models/tiny/spiece.model\n",
      cli_make_model, "gdx"},
+    {"completion", "bash|zsh|fish", "Prints the completion script of a shell.",
+     "  source <(fastvmt completion bash)\n"
+     "  fastvmt completion fish > ~/.config/fish/completions/fastvmt.fish\n",
+     cli_completion, "gx"},
+    {"manual", "", "Prints the manual page.", "  fastvmt manual | man -l -\n", cli_manual, "g"},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 
-static const char exit_codes[] =
-    "\nExit codes\n"
+const char cli_exit_codes[] =
     "  0 done   1 internal fault   2 bad option   3 out of memory   4 file cannot be read or "
     "written\n"
     "  5 bad file   6 files make no model   7 made with other settings   8 not a number\n"
@@ -57,9 +61,10 @@ static const char exit_codes[] =
 void cli_print_help(const cli_command *command, FILE *to)
 {
     if (command) {
-        fprintf(to, "usage: fastvmt %s %s\n\n%s\n", command->name, command->usage, command->about);
+        fprintf(to, "usage: fastvmt %s%s%s\n\n%s\n", command->name, command->usage[0] ? " " : "",
+                command->usage, command->about);
         cli_print_options(command, to);
-        fprintf(to, "\nExamples\n%s%s", command->examples, exit_codes);
+        fprintf(to, "\nExamples\n%s\nExit codes\n%s", command->examples, cli_exit_codes);
         return;
     }
     fprintf(to,
@@ -67,5 +72,6 @@ void cli_print_help(const cli_command *command, FILE *to)
             vmt_version());
     for (const cli_command *c = cli_commands; c->name; c++)
         fprintf(to, "  %-11s %s\n", c->name, c->about);
-    fprintf(to, "\nfastvmt COMMAND --help lists a command's options.\n%s", exit_codes);
+    fprintf(to, "\nfastvmt COMMAND --help lists a command's options.\n\nExit codes\n%s",
+            cli_exit_codes);
 }

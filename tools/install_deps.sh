@@ -9,7 +9,7 @@ for group in "$@"; do
     case $group in
     build) packages+=(g++ gcc make cmake ninja-build pkg-config libdnnl-dev libsentencepiece-dev
                       libavformat-dev libavcodec-dev libavutil-dev libswscale-dev) ;;
-    test)  packages+=(ffmpeg) ;; # makes and reads the clips of the end-to-end tests
+    test)  packages+=(ffmpeg mandoc) ;; # make and read the clips of the end-to-end tests; reads the manual page
     fuzz)  packages+=(clang) ;;
     lint)  packages+=(clang-format clang-tidy cppcheck) ;;
     *)     echo "install_deps: unknown group '$group' (build, test, fuzz, lint)" >&2; exit 2 ;;

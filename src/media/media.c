@@ -20,7 +20,7 @@
 
 static void *open_module(void)
 {
-    static const char *const places[] = {"", "../", "../lib/fastvmt/"};
+    static const char *const places[] = {"", "../", FASTVMT_MODULE_FROM_BIN};
     char program[PATH_MAX], path[PATH_MAX + 64];
     const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
     void *module = NULL;
