@@ -15,7 +15,8 @@ typedef struct job {
     cli_reporter reporter;
     vmt_clip reference, result;
     vmt_motion_field field;
-    char latent[4096], state[4096], json[4096];
+    char latent[4096], state[4096], json[4096], preview[4096];
+    bool preview_failed;
     double seconds; /* of the library's run */
 } job;
 
@@ -25,6 +26,26 @@ static int job_tell(void *user, const vmt_progress *progress)
 
     j->seconds = progress->seconds;
     return cli_reporter_tell(&j->reporter, progress);
+}
+
+/* One strip, replaced each time: what is there is whole whenever somebody looks.  A disk that is
+ * full now need not be at the end: the run goes on without previews. */
+static int write_preview(void *user, int64_t steps, const vmt_clip *frames)
+{
+    job *j = user;
+    vmt_clip strip = {0};
+
+    (void)steps;
+    if (j->preview_failed)
+        return 0;
+    enum vmt_status status = media_strip(j->s.ctx, &strip, frames);
+    if (status == VMT_OK)
+        status = media_write_picture(j->s.ctx, &strip, j->preview);
+    vmt_clip_free(&strip);
+    j->preview_failed = status != VMT_OK;
+    if (j->preview_failed && !j->o->quiet)
+        fprintf(stderr, "warning: no more previews: %s\n", vmt_message(j->s.ctx));
+    return 0;
 }
 
 /* The name asked for, else one beside the output: OUTPUT.ending; for "-" in this folder. */
@@ -46,7 +67,8 @@ static void name_beside(char *name, size_t size, const char *asked, const char *
 static int check_paths(job *j)
 {
     const cli_options *o = j->o;
-    const char *outputs[3] = {o->output, o->compare, o->latent};
+    const char *outputs[4] = {o->output, o->compare, o->latent,
+                              o->preview ? o->preview_path : NULL};
 
     if (!o->output && !o->plan)
         return cli_fail_text(VMT_E_ARG, "%s needs an output: -o FILE", o->command);
@@ -57,13 +79,16 @@ static int check_paths(job *j)
     name_beside(j->latent, sizeof j->latent, o->latent, o->output, "latent.safetensors");
     name_beside(j->state, sizeof j->state, o->checkpoint_file, o->output, "state.safetensors");
     name_beside(j->json, sizeof j->json, NULL, o->output, "json");
-    for (int i = 0; i < 3; i++)
+    name_beside(j->preview, sizeof j->preview, o->preview_path, o->output, "preview.png");
+    for (int i = 0; i < 4; i++)
         if (outputs[i] && !o->overwrite && media_would_replace(outputs[i]))
             return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", outputs[i]);
     const media_write_options options = {.codec = o->codec, .crf = (int)o->crf};
     enum vmt_status status = media_check_output(j->s.ctx, o->output, &options);
     if (status == VMT_OK && o->compare)
         status = media_check_output(j->s.ctx, o->compare, NULL);
+    if (status == VMT_OK && o->preview)
+        status = media_check_picture(j->s.ctx, j->preview);
     return status == VMT_OK ? 0 : cli_fail(&j->s, status);
 }
 
@@ -105,7 +130,9 @@ static int plan(const job *j, const vmt_clip *reference, bool show)
     const vmt_transfer_io io = {.reference = reference->frames ? reference : NULL,
                                 .motion = j->o->motion,
                                 .embeddings = j->o->embeddings,
-                                .resume = j->o->resume};
+                                .resume = j->o->resume,
+                                .preview = j->o->preview ? write_preview : NULL,
+                                .preview_steps = j->o->preview};
     const enum vmt_status status = vmt_plan_make(j->s.ctx, j->s.model, &j->s.settings, &io, &p);
 
     if (status != VMT_OK)
@@ -248,7 +275,10 @@ static int run(job *j)
                                 .checkpoint_steps = o->checkpoint,
                                 .resume = o->resume,
                                 .progress = job_tell,
-                                .progress_user = j};
+                                .progress_user = j,
+                                .preview = o->preview ? write_preview : NULL,
+                                .preview_user = j,
+                                .preview_steps = o->preview};
 
     cli_reporter_init(&j->reporter, o);
     const enum vmt_status status = transfer
@@ -290,6 +320,8 @@ static int check_sources(const job *j)
         return cli_fail_text(VMT_E_ARG, "-r and --motion: one of the two");
     if (o->compare && !o->reference)
         return cli_fail_text(VMT_E_ARG, "--compare shows the reference: give it with -r");
+    if (o->preview_path && !o->preview)
+        return cli_fail_text(VMT_E_ARG, "--preview-path: say how often with --preview N");
     if (!transfer && o->motion)
         return cli_fail_text(VMT_E_ARG, "generate takes no motion: that is transfer");
     return 0;

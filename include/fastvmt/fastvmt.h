@@ -289,6 +289,15 @@ typedef struct vmt_progress {
 /** Called often; returns 0 to go on, anything else to stop with VMT_E_CANCELLED. */
 typedef int vmt_progress_fn(void *user, const vmt_progress *progress);
 
+/**
+ * What a run is coming to, small: the clip that the last denoising step predicts, one frame for
+ * each latent frame, one pixel for each latent cell (1/8 of the size asked for, rounded up), in
+ * colours that a linear map makes of the latent.  It changes nothing in the run. steps   denoising
+ * steps done, the one at hand included frames  the library's, valid during the call Called from the
+ * run's thread; returns 0 to go on, anything else to stop with VMT_E_CANCELLED.
+ */
+typedef int vmt_preview_fn(void *user, int64_t steps, const vmt_clip *frames);
+
 /* What a run would need. */
 typedef struct vmt_plan {
     int64_t width, height, frames;                   /* as asked */
@@ -331,6 +340,9 @@ typedef struct vmt_transfer_io {
     const char *resume;          /* run state to go on from, or NULL */
     vmt_progress_fn *progress;
     void *progress_user;
+    vmt_preview_fn *preview; /* called every preview_steps denoising steps; NULL: never */
+    void *preview_user;
+    int64_t preview_steps; /* 1 or more where preview is given */
 } vmt_transfer_io;
 
 /**

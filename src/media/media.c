@@ -151,6 +151,18 @@ enum vmt_status media_check_output(vmt_ctx *ctx, const char *path,
     return media_is_standard(path) ? VMT_OK : check_folder(ctx, path);
 }
 
+enum vmt_status media_check_picture(vmt_ctx *ctx, const char *path)
+{
+    const media_libav *libav;
+
+    if (!media_ends_with(path, ".png") && !media_ends_with(path, ".ppm"))
+        return vmt_fail(ctx, VMT_E_ARG, "%s: unknown kind of picture: end it in .png or .ppm",
+                        path);
+    if (media_ends_with(path, ".png"))
+        VMT_TRY(media_libav_load(ctx, &libav, path));
+    return check_folder(ctx, path);
+}
+
 enum vmt_status media_write(vmt_ctx *ctx, const vmt_clip *clip, const char *path,
                             const media_write_options *options)
 {

@@ -81,6 +81,21 @@ VMT_MUST_CHECK enum vmt_status media_write(vmt_ctx *ctx, const vmt_clip *clip, c
 VMT_MUST_CHECK enum vmt_status media_check_output(vmt_ctx *ctx, const char *path,
                                                   const media_write_options *options);
 
+/**
+ * One picture from a clip's frames, side by side in as few rows as 1920 pixels of width allow, each
+ * enlarged by a whole factor to 96 pixels of width at least.
+ */
+VMT_MUST_CHECK enum vmt_status media_strip(vmt_ctx *ctx, vmt_clip *picture, const vmt_clip *clip);
+
+/** Writes the first frame as a picture (.png or .ppm), whole or not at all; an older one of that
+ * name is replaced.  Errors: VMT_E_ARG (unknown ending), VMT_E_IO, VMT_E_UNSUPPORTED, VMT_E_MEMORY.
+ */
+VMT_MUST_CHECK enum vmt_status media_write_picture(vmt_ctx *ctx, const vmt_clip *clip,
+                                                   const char *path);
+
+/** Fails as media_write_picture would for this name. */
+VMT_MUST_CHECK enum vmt_status media_check_picture(vmt_ctx *ctx, const char *path);
+
 /** True when media_write to this path would replace something. */
 bool media_would_replace(const char *path);
 

@@ -76,23 +76,22 @@ static enum vmt_status write_bytes(vmt_ctx *ctx, const char *path, const void *h
     return status;
 }
 
-static enum vmt_status write_picture(vmt_ctx *ctx, const album *a, const uint8_t *pixels,
-                                     const vmt_clip *clip, const char *path)
+enum vmt_status media_write_picture(vmt_ctx *ctx, const vmt_clip *clip, const char *path)
 {
     const media_libav *libav;
     char head[64];
     uint8_t *bytes;
     size_t count;
 
-    if (media_ends_with(a->pattern, ".ppm")) {
+    if (media_ends_with(path, ".ppm")) {
         snprintf(head, sizeof head, "P6\n%" PRId64 " %" PRId64 "\n255\n", clip->width,
                  clip->height);
-        return write_bytes(ctx, path, head, strlen(head), pixels,
+        return write_bytes(ctx, path, head, strlen(head), clip->pixels,
                            (size_t)(3 * clip->width * clip->height));
     }
-    VMT_TRY(media_libav_load(ctx, &libav, a->path));
-    VMT_TRY(libav->encode_picture(ctx, pixels, clip->width, clip->height,
-                                  media_ends_with(a->pattern, ".jpg"), &bytes, &count));
+    VMT_TRY(media_libav_load(ctx, &libav, path));
+    VMT_TRY(libav->encode_picture(ctx, clip->pixels, clip->width, clip->height,
+                                  media_ends_with(path, ".jpg"), &bytes, &count));
     const enum vmt_status status = write_bytes(ctx, path, "", 0, bytes, count);
     free(bytes);
     return status;
@@ -105,8 +104,9 @@ static enum vmt_status write_all(vmt_ctx *ctx, album *a, const vmt_clip *clip)
         char *path = media_pattern_path(a->temp_pattern, a->written);
         if (!path)
             return no_memory(ctx, a);
-        const enum vmt_status status = write_picture(
-            ctx, a, clip->pixels + a->written * 3 * clip->width * clip->height, clip, path);
+        vmt_clip frame = *clip;
+        frame.pixels += a->written * 3 * clip->width * clip->height;
+        const enum vmt_status status = media_write_picture(ctx, &frame, path);
         free(path);
         VMT_TRY(status);
     }

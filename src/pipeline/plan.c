@@ -12,18 +12,21 @@ typedef struct plan_kind {
     bool transfer;  /* guided by a reference, else plain text-to-video */
     bool from_clip; /* the reference is encoded and its features are extracted */
     bool from_text; /* prompts are encoded */
+    bool previews;  /* pictures on the way */
 } plan_kind;
 
 static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_settings *s,
                                    const vmt_geometry *g, plan_kind kind, vmt_plan *plan)
 {
     const vmt_vae_options options = vmt_vae_options_from(s, NULL);
+    const vmt_preview preview = {0};
     const vmt_sample_spec spec = {.model = m,
                                   .settings = s,
                                   .geometry = *g,
                                   .transfer = kind.transfer,
                                   .extracts = kind.from_clip,
-                                  .samples = true};
+                                  .samples = true,
+                                  .preview = kind.previews ? &preview : NULL};
     const size_t clip = (size_t)(3 * g->model_frames * g->model_height * g->model_width);
     const size_t reference = kind.from_clip ? clip : 0; /* the caller's, there all the time */
     size_t packed = 0, mapped = 0, bytes;
@@ -54,6 +57,12 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
                                      &options, &bytes));
         plan->phase_bytes[VMT_PHASE_ENCODE] =
             bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + reference + clip;
+    }
+    if (kind.previews) {
+        uint64_t *encode = &plan->phase_bytes[VMT_PHASE_ENCODE];
+        VMT_TRY(vmt_vae_colour_bytes(ctx, m->vae, &bytes));
+        bytes += vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + reference;
+        *encode = bytes > *encode ? bytes : *encode;
     }
     VMT_TRY(
         vmt_vae_decode_bytes(ctx, m->vae, g->latent_f, g->latent_h, g->latent_w, &options, &bytes));
@@ -89,7 +98,10 @@ enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_se
         io = &none;
     const bool stored = io->resume || io->motion;
     const bool from_clip = !stored && io->reference && io->reference->frames > 0;
-    plan_kind kind = {.transfer = from_clip, .from_clip = from_clip, .from_text = !io->embeddings};
+    plan_kind kind = {.transfer = from_clip,
+                      .from_clip = from_clip,
+                      .from_text = !io->embeddings,
+                      .previews = io->preview != NULL};
     *plan = (vmt_plan){.free_bytes = vmt_free_memory(), .steps = settings->steps};
     VMT_TRY(vmt_model_require(ctx, model, VMT_PART_DIT));
     if (stored)

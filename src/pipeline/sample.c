@@ -115,6 +115,8 @@ static enum vmt_status count_bytes(vmt_ctx *ctx, vmt_sample *s, int32_t recomput
     VMT_TRY(vmt_dit_run_bytes(ctx, s->spec.model->dit, &plan, &dit));
     VMT_TRY(vmt_dit_text_bytes(ctx, s->spec.model->dit, &text));
     *bytes = measure.peak + dit + VMT_TEXT_COUNT * text;
+    if (s->spec.preview)
+        *bytes += vmt_preview_bytes(&s->spec.geometry);
     return VMT_OK;
 }
 
@@ -432,6 +434,7 @@ static enum vmt_status one_step(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *m
     if (s->sampler.step < s->guided)
         VMT_TRY(guide(ctx, s, motion));
     VMT_TRY(predict(ctx, s));
+    VMT_TRY(vmt_sample_preview(ctx, s));
     VMT_TRY(vmt_sampler_step(ctx, &s->sampler, &s->state.latent, &s->velocity));
     vmt_guidance_rewind(&s->state);
     VMT_TRY(vmt_require_finite(ctx, &s->state.latent, "latent"));

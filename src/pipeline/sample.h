@@ -7,6 +7,7 @@
 #define VMT_PIPELINE_SAMPLE_H
 
 #include "pipeline/record.h"
+#include "vae/vae_colour.h"
 
 /* Text rows of one prompt, host memory: [count, text_dim]. */
 typedef struct vmt_text_rows {
@@ -15,6 +16,21 @@ typedef struct vmt_text_rows {
 } vmt_text_rows;
 
 enum vmt_run_text { VMT_TEXT_PROMPT, VMT_TEXT_NEGATIVE, VMT_TEXT_EMPTY, VMT_TEXT_COUNT };
+
+/* Pictures of the clip a run is coming to, on the way. */
+typedef struct vmt_preview {
+    vmt_preview_fn *fn;
+    void *user;
+    int64_t steps;      /* between two of them */
+    vmt_vae_colour map; /* latent to colours */
+} vmt_preview;
+
+/* Takes fn, user and steps from `io` and fits the map.  Errors: VMT_E_MODEL without autoencoder. */
+enum vmt_status vmt_preview_open(vmt_ctx *ctx, vmt_preview *preview, const vmt_model *model,
+                                 const vmt_transfer_io *io, vmt_reporter *reporter);
+
+/* Bytes that it takes beside the latents. */
+size_t vmt_preview_bytes(const vmt_geometry *g);
 
 /* What a run is made from. */
 typedef struct vmt_sample_spec {
@@ -25,6 +41,7 @@ typedef struct vmt_sample_spec {
     bool transfer;                       /* Euler and guidance; else plain text-to-video */
     bool extracts;                       /* reference flows will be computed */
     bool samples;                        /* the loop will run */
+    const vmt_preview *preview;          /* NULL: none */
     const float *noise, *ref_noise; /* host, in place of the seeds' noise; NULL: from the seeds */
 } vmt_sample_spec;
 
@@ -71,6 +88,9 @@ enum vmt_status vmt_sample_resume(vmt_ctx *ctx, vmt_sample *sample, const vmt_te
 
 /* The loop, from where the state stands to the end. */
 enum vmt_status vmt_sample_loop(vmt_ctx *ctx, vmt_sample *sample, const vmt_motion *motion);
+
+/* Shows what this step predicts, its velocity given, if one is due (preview.c). */
+enum vmt_status vmt_sample_preview(vmt_ctx *ctx, vmt_sample *sample);
 
 uint64_t vmt_ref_seed(const vmt_settings *settings);
 

@@ -18,6 +18,7 @@ typedef struct run {
     vmt_reporter reporter;
     vmt_text_rows texts[VMT_TEXT_COUNT];
     vmt_motion motion;
+    vmt_preview preview;
     float *latent; /* host, the result's */
 } run;
 
@@ -167,7 +168,8 @@ static vmt_sample_spec sample_spec(const run *r, bool transfer, bool extracts, b
                             .geometry = r->geometry,
                             .transfer = transfer,
                             .extracts = extracts,
-                            .samples = samples};
+                            .samples = samples,
+                            .preview = samples && r->preview.fn ? &r->preview : NULL};
 
     memcpy(spec.texts, r->texts, sizeof spec.texts);
     return spec;
@@ -187,6 +189,8 @@ static enum vmt_status take_latent(vmt_ctx *ctx, run *r, const vmt_sample *s)
 static enum vmt_status sample_phases(vmt_ctx *ctx, run *r, bool transfer, bool extracts,
                                      const vmt_tensor_file *state)
 {
+    if (r->io->preview)
+        VMT_TRY(vmt_preview_open(ctx, &r->preview, r->model, r->io, &r->reporter));
     const vmt_sample_spec spec = sample_spec(r, transfer, extracts, true);
     const vmt_motion *motion = transfer ? &r->motion : NULL;
     vmt_sample s;

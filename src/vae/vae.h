@@ -42,6 +42,9 @@ size_t vmt_vae_weight_bytes(vmt_ctx *ctx, const vmt_vae *vae, unsigned direction
 /* Frames that become one latent frame: 4 by the official configuration. */
 int64_t vmt_vae_time_factor(const vmt_vae *vae);
 
+/* Channels of the latent. */
+int64_t vmt_vae_channels(const vmt_vae *vae);
+
 /* A clip to encode; exactly one of the two pointers is set. */
 typedef struct vmt_vae_clip {
     const uint8_t *bytes; /* [frames, height, width, 3], x = byte * float32(2/255) - 1 */

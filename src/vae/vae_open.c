@@ -283,6 +283,11 @@ void vmt_vae_close(vmt_ctx *ctx, vmt_vae *vae)
     vmt_free(vae);
 }
 
+int64_t vmt_vae_channels(const vmt_vae *vae)
+{
+    return vae->config.z_dim;
+}
+
 int64_t vmt_vae_time_factor(const vmt_vae *vae)
 {
     int64_t factor = 1;

@@ -116,6 +116,12 @@ static void mistakes(void **state)
     REFUSED(2, "--size", TRANSFER, "-o", FOLDER "x.y4m", "--size", "64");
     REFUSED(2, "--fit", TRANSFER, "-o", FOLDER "x.y4m", "--fit", "squeeze");
     REFUSED(2, "--crf", TRANSFER, "-o", FOLDER "x.mp4", "--crf", "64");
+    REFUSED(2, "--preview 0", TRANSFER, "-o", FOLDER "x.y4m", "--preview", "0");
+    REFUSED(2, "--preview N", TRANSFER, "-o", FOLDER "x.y4m", "--preview-path", FOLDER "x.png");
+    REFUSED(2, "kind of picture", TRANSFER, "-o", FOLDER "x.y4m", "--preview", "1",
+            "--preview-path", FOLDER "x.mp4");
+    REFUSED(2, "-y overwrites", TRANSFER, "-o", FOLDER "x.y4m", "--preview", "1", "--preview-path",
+            REFERENCE);
     REFUSED(2, "--progress", TRANSFER, "-o", FOLDER "x.y4m", "--progress", "loud");
     REFUSED(2, "generate takes no motion", "generate", "-m", MODEL, "-p", "a cat", "-o",
             FOLDER "x.y4m", "--motion", REFERENCE);

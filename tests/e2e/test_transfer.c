@@ -169,6 +169,21 @@ static void same_with_embeddings_from_file(void **state)
 #endif
 }
 
+/* The program's strip of the latent frames: 3 of 10x8 pixels, enlarged ten times. */
+static void same_with_previews(void **state)
+{
+    static const char head[] = "P6\n300 80\n255\n";
+    size_t length;
+
+    (void)state;
+    check_done(CLI(TIMEOUT, TRANSFER, "--preview", "2", "--preview-path", "now.ppm"));
+    assert_true(file_hash("out.y4m") == base_hash());
+    unsigned char *picture = file_read("now.ppm", &length);
+    assert_int_equal(length, sizeof head - 1 + 300 * 80 * 3);
+    assert_memory_equal(picture, head, sizeof head - 1);
+    free(picture);
+}
+
 /* ---- kill and resume */
 
 static pid_t start(const char *const *arguments)
@@ -355,6 +370,7 @@ int main(void)
         cmocka_unit_test(same_by_motion_file_other_seed),
         cmocka_unit_test(motion_file_of_other_settings_is_refused),
         cmocka_unit_test(same_with_embeddings_from_file),
+        cmocka_unit_test(same_with_previews),
         cmocka_unit_test(same_after_kill_and_resume),
         cmocka_unit_test(interrupt_then_resume),
         cmocka_unit_test(every_option_changes_the_result),
