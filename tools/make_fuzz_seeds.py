@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: MIT
-"""Writes the seeds of tests/fuzz/corpus: small valid files of each kind.   python3 tools/make_fuzz_seeds.py"""
+"""Writes the seeds of tests/fuzz/corpus: small valid files of each kind.
+
+    python3 tools/make_fuzz_seeds.py [PROGRAM]
+
+With the program (build/release/fastvmt) also what it writes itself, and with ffmpeg small videos."""
 import collections
+import functools
 import io
 import json
 import pathlib
 import pickle
+import shutil
 import struct
+import subprocess
 import sys
+import tempfile
 import types
 import zipfile
 
@@ -19,7 +27,14 @@ def write(folder, name, data):
     (path / name).write_bytes(data if isinstance(data, bytes) else data.encode())
 
 
-def safetensors(tensors, meta=None):
+def small_values(dtype, count):
+    """Numbers a computation stays finite with; ids of any vocabulary."""
+    if dtype == "F32":
+        return struct.pack(f"<{count}f", *((i % 7 - 3) / 4 for i in range(count)))
+    return struct.pack(f"<{count}q", *[1] * count) if dtype == "I64" else bytes(count)
+
+
+def safetensors(tensors, meta=None, values=None):
     sizes = {"F32": 4, "BF16": 2, "F16": 2, "F64": 8, "I32": 4, "I64": 8, "U8": 1}
     header, data = {}, b""
     if meta:
@@ -29,7 +44,7 @@ def safetensors(tensors, meta=None):
         for side in shape:
             count *= side
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + count]}
-        data += bytes(i % 251 for i in range(count))
+        data += values(dtype, count // sizes[dtype]) if values else bytes(i % 251 for i in range(count))
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + data
@@ -121,7 +136,102 @@ def spiece():
     return model + field(2, 2, trainer) + field(3, 2, normalizer)
 
 
+def probe():
+    """Cases of each kind, as small as they may be."""
+    case = functools.partial(safetensors, values=small_values)
+    amf = {"kind": "amf", "grid": "2x2x3", "heads": "1", "head_dim": "2", "window": "3", "tile": "2x2", "span": "2", "tau": "1.0"}
+    write("probe", "adamw", case([("in.x", "F32", [3]), ("in.g", "F32", [2, 3])], {
+        "kind": "adamw", "lr_first": "0.003", "lr_last": "0.002", "beta1": "0.9", "beta2": "0.999", "eps": "1e-8",
+        "weight_decay": "0.01"}))
+    write("probe", "amf", case([("in.q", "F32", [1, 12, 1, 2]), ("in.k", "F32", [1, 12, 1, 2]),
+                                       ("in.ref", "F32", [3, 6, 2])], amf))
+    write("probe", "shift", case(
+        [("in.qk", "F32", [2, 2, 3, 2]), ("in.want", "I64", [3, 6, 2]), ("in.counted", "I64", [3, 6])],
+        {**amf, "kind": "shift"}))
+    write("probe", "rng", case([("randn.7.20", "F32", [20]), ("raw.3", "F32", [4]), ("big", "F32", [2])], {"kind": "rng"}))
+    write("probe", "samplers", case([("in.x", "F32", [2, 2]), ("in.a", "F32", [2, 2])], {
+        "kind": "samplers", "flow0": "steps 3, shift 7.0, strength 0.75", "unipc0": "steps 3, shift 5.0",
+        "dpmpp0": "steps 3, shift 5.0"}))
+    write("probe", "dit", case([("in.x", "F32", [1, 16, 1, 2, 2]), ("in.text", "F32", [1, 2, 24]), ("in.t", "F32", [1])], {
+        "kind": "dit", "block": "1", "weights": "dit_b.weights"}))
+    write("probe", "vae", case([("in.video0", "F32", [1, 3, 1, 8, 8]), ("in.z0", "F32", [1, 16, 1, 1, 1])],
+                                      {"kind": "vae", "weights": "vae_a.weights"}))
+    write("probe", "vae_tiled", case([("in.z", "F32", [1, 16, 1, 2, 2])], {
+        "kind": "vae_tiled", "weights": "vae_a.weights", "tile": "2x2", "stride": "1x1"}))
+    write("probe", "umt5", case([("in.ids", "I64", [1, 4]), ("in.mask", "I64", [1, 4])],
+                                       {"kind": "umt5", "weights": "umt5_a.weights"}))
+    guided = {"kind": "guided", "weights": "guided_a.weights", "variant": "paper", "block": "1", "window": "3", "tile": "1x1",
+              "span": "2", "tau": "1.0", "guided_steps": "1", "inner_steps": "1", "interval": "1", "lr_first": "0.003",
+              "lr_last": "0.002", "steps": "1", "shift": "7.0", "strength": "0.75", "cfg_scale": "5.8"}
+    latent, text = [1, 16, 2, 2, 2], [1, 2, 48]
+    write("probe", "guided", case(
+        [("in.clean", "F32", latent), ("in.noise", "F32", latent), ("in.text_pos", "F32", text), ("in.text_neg", "F32", text),
+         ("in.text_null", "F32", text)], guided))
+    write("probe", "pipeline", case(
+        [("in.frames", "U8", [1, 32, 32, 3]), ("in.noise", "F32", [1, 16, 1, 4, 4]), ("in.ids_pos", "I64", [1, 3]),
+         ("in.ids_neg", "I64", [1, 3]), ("in.ids_null", "I64", [1, 3])],
+        {**guided, "kind": "pipeline", "dit": "guided_a.weights", "vae": "vae_a.weights", "text": "umt5_a.weights"}))
+
+
+def command_lines():
+    write("args", "transfer", "\n".join("transfer -m DIR -r a.mkv --start 3 --stride=2 -p x -o out.mp4 --steps 9 --size 64x48 "
+                                        "--cfg 5.5 --amf-tile 2x3 --seed 18446744073709551615 --preset tiny -q".split()))
+    write("args", "extract", "extract\n-m\nDIR\n--fit\npad\n--guide-until\n0.3\n--variant\nreleased\n--threads\n2")
+    write("args", "info", "info\n--\n-x\n")
+    write("args", "typo", "generate\n--setps\n4")
+    write("result", "transfer", json.dumps({
+        "program": "fastvmt", "version": "0.1.0", "command": "transfer", "settings": {"prompt": "it's", "steps": 3, "negative": ""},
+        "files": {"model": "a b", "output": "out.mp4"}, "seconds": {"text": 0.5}}))
+    write("result", "foreign", '{"program": "other"}')
+    picture = lambda k: b"P6\n3 2\n255\n" + bytes((k + i) % 256 for i in range(18))
+    write("pictures", "pattern", b"00.ppm\n" + picture(0) + b"\n--\n01.ppm\n" + picture(9) + b"\n--\n02.ppm\n" + picture(20))
+    write("pictures", "sizes", b"a.PPM\n" + picture(0) + b"\n--\nb.jpg\nP6 2 2 255\n" + bytes(12))
+
+
+def records(program):
+    """What a run leaves behind, by the tiny models that fuzz_record opens."""
+    golden = ROOT.parent.parent / "data/golden"
+    model = ["--dit", golden / "guided_a.weights.safetensors", "--vae", golden / "vae_a.weights.safetensors",
+             "--text", golden / "umt5_a.weights.safetensors"]
+    run = ["--preset", "tiny", "--steps", "2", "--guided-steps", "1", "--inner-steps", "2", "--block", "2", "--backend", "ref", "-q"]
+    write("record", "embeddings", safetensors([(name, "F32", [2, 48]) for name in ("prompt", "negative", "null")], None, small_values))
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        clip = folder / "clip.y4m"
+        clip.write_bytes(b"YUV4MPEG2 W16 H16 F16:1 C444\n" + b"".join(
+            b"FRAME\n" + bytes((i + 9 * t) % 200 + 20 for i in range(768)) for t in range(5)))
+        texts = ["--embeddings", ROOT / "record/embeddings"]
+        where = lambda name: ["-o", folder / name]
+        call = lambda *words: subprocess.run([program, *words], check=True)
+        call("encode", *model, "-r", clip, *where("latent"), *run)
+        call("extract", *model, "-r", clip, *where("motion"), *run, *texts)
+        call("transfer", *model, "-r", clip, *where("out.y4m"), *run, *texts, "--checkpoint", "1",
+             "--checkpoint-file", folder / "state")
+        call("generate", *model, *where("gen.y4m"), *run, *texts, "--checkpoint", "1", "--checkpoint-file", folder / "state_generate",
+             "--size", "16x16", "--frames", "5")
+        for name in ("latent", "motion", "state", "state_generate"):
+            write("record", name, (folder / name).read_bytes())
+
+
+def videos():
+    kinds = {"h264.mp4": "-c:v libx264 -pix_fmt yuv420p", "ffv1.mkv": "-c:v ffv1", "mjpeg.avi": "-c:v mjpeg -pix_fmt yuvj420p",
+             "vp9.webm": "-c:v libvpx-vp9", "anim.gif": "", "one.png": "-frames:v 1 -update 1", "mpeg4.mov": "-c:v mpeg4",
+             "ten.mkv": "-c:v libx264 -pix_fmt yuv420p10le", "ts.ts": "-c:v mpeg2video", "rgb.nut": "-c:v rawvideo -pix_fmt rgb24"}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, options in kinds.items():
+            path = pathlib.Path(folder) / name
+            subprocess.run(["ffmpeg", "-loglevel", "error", "-y", "-f", "lavfi", "-i", "testsrc=size=16x12:rate=8", "-frames:v", "3",
+                            *options.split(), "-fflags", "+bitexact", "-flags", "+bitexact", path], check=True)
+            write("video", name, path.read_bytes())
+
+
 def main():
+    probe()
+    command_lines()
+    if len(sys.argv) > 1:
+        records(sys.argv[1])
+    if shutil.which("ffmpeg"):
+        videos()
     write("safetensors", "mixed", safetensors(
         [("a", "F32", [2, 3]), ("b.weight", "BF16", [4]), ("c", "F16", []), ("d", "I64", [2]), ("e", "U8", [0, 3]),
          ("f", "F64", [1, 1, 1, 1, 2]), ("g", "I32", [1])], {"kind": "dit", "dim": "64", "eps": "1e-06"}))

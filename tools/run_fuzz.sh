@@ -5,6 +5,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=$1 seconds=$2 failed=0 targets=0
+# A request for more than a gigabyte fails as on a machine without it.
+export ASAN_OPTIONS=allocator_may_return_null=1:max_allocation_size_mb=1024
 mkdir -p "$build/found"
 
 for target in "$build"/tests/fuzz/fuzz_*; do
@@ -14,7 +16,7 @@ for target in "$build"/tests/fuzz/fuzz_*; do
     targets=$((targets + 1))
     mkdir -p "$build/corpus/$name"
     echo "== $name: $seconds s"
-    "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+    "$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=3072 -malloc_limit_mb=100000 -print_final_stats=1 \
         -artifact_prefix="$build/found/$name-" "$build/corpus/$name" "tests/fuzz/corpus/$name" \
         >"$build/found/$name.log" 2>&1 || {
         failed=$((failed + 1))
