@@ -5,7 +5,7 @@ JOBS := $(shell nproc 2>/dev/null || echo 2)
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 
-.PHONY: build install uninstall demo test fuzz bench minimal format lint clean deps
+.PHONY: build install uninstall demo test memory fuzz bench minimal format lint clean deps
 
 build: deps                 ## the program: build/release/fastvmt
 	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=OFF
@@ -32,6 +32,11 @@ test:                       ## all tests, plain and under AddressSanitizer + UBS
 
 minimal:                    ## the same without oneDNN, sentencepiece and libav
 	tools/run_tests.sh minimal
+
+memory:                     ## every allocation of a run fails once
+	tools/install_deps.sh build test
+	tools/build.sh test
+	cd build/test/tests && ./test_memory own 1 && ./test_memory libc 1
 
 fuzz:                       ## every fuzz target for FUZZ_SECONDS
 	tools/install_deps.sh build fuzz

@@ -6,6 +6,8 @@
 
 #include "model/random_model.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,22 +55,34 @@ static enum vmt_status describe_video(const cli_session *s, const char *path)
 /* Tensor files begin with a small length and "{", or "PK"; index files with "{". */
 static bool is_model_file(const char *path)
 {
-    unsigned char head[10] = {0};
+    unsigned char head[10];
     struct stat info;
-    FILE *file;
 
-    if (!stat(path, &info) && S_ISDIR(info.st_mode))
+    if ((!stat(path, &info) && S_ISDIR(info.st_mode)) || has_ending(path, ".index.json"))
         return true;
-    if (has_ending(path, ".index.json") || !(file = fopen(path, "rb")))
-        return has_ending(path, ".index.json");
-    const size_t got = fread(head, 1, sizeof head, file);
-    fclose(file);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const ssize_t got = fd < 0 ? 0 : read(fd, head, sizeof head);
+    if (fd >= 0)
+        close(fd);
     return (got >= 9 && head[8] == '{' && !head[6] && !head[7]) ||
            (got >= 2 && !memcmp(head, "PK", 2));
 }
 
+/* *ours: it is the JSON beside a result. */
+static enum vmt_status describe_json(const cli_session *s, const char *path, bool *ours)
+{
+    errno = 0; /* malloc sets it */
+    char *text = read_text(path);
+
+    *ours = text && cli_print_command(text, stdout);
+    free(text);
+    return *ours || errno != ENOMEM ? VMT_OK
+                                    : vmt_fail(s->ctx, VMT_E_MEMORY, "%s: out of memory", path);
+}
+
 static enum vmt_status describe_any(const cli_session *s, const char *path)
 {
+    bool ours = false;
     char *text = NULL;
 
     if (is_model_file(path)) {
@@ -78,13 +92,9 @@ static enum vmt_status describe_any(const cli_session *s, const char *path)
         vmt_text_free(text);
         return status;
     }
-    if (has_ending(path, ".json") && (text = read_text(path))) {
-        const bool ours = cli_print_command(text, stdout);
-        free(text);
-        if (ours)
-            return VMT_OK;
-    }
-    return describe_video(s, path);
+    if (has_ending(path, ".json"))
+        VMT_TRY(describe_json(s, path, &ours));
+    return ours ? VMT_OK : describe_video(s, path);
 }
 
 int cli_info(cli_options *o)

@@ -4,10 +4,11 @@
  */
 #include "cli.h"
 
+#include "base/atomic_file.h"
+
 #include <cJSON.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static bool add_text(cJSON *object, const char *key, const char *value)
 {
@@ -60,20 +61,19 @@ char *cli_result_json(const cli_session *s, const cli_reporter *r)
 
 int cli_write_text(const cli_session *s, const char *path, const char *text)
 {
-    char temporary[4096];
+    vmt_atomic_file file;
+    enum vmt_status status = vmt_atomic_file_open(s->ctx, &file, path);
 
-    (void)s;
-    snprintf(temporary, sizeof temporary, "%s.part", path);
-    FILE *file = fopen(temporary, "w");
-    bool whole = file && fputs(text, file) >= 0 && fputc('\n', file) != EOF;
-    if (file && fclose(file))
-        whole = false;
-    if (whole && rename(temporary, path))
-        whole = false;
-    if (whole)
-        return 0;
-    unlink(temporary);
-    return cli_fail_text(VMT_E_IO, "%s: cannot be written (full disk, or no permission?)", path);
+    if (status != VMT_OK)
+        return cli_fail(s, status);
+    status = vmt_atomic_file_write(s->ctx, &file, text, strlen(text));
+    if (status == VMT_OK)
+        status = vmt_atomic_file_write(s->ctx, &file, "\n", 1);
+    if (status == VMT_OK)
+        status = vmt_atomic_file_commit(s->ctx, &file);
+    else
+        vmt_atomic_file_abort(&file);
+    return status == VMT_OK ? 0 : cli_fail(s, status);
 }
 
 void cli_print_word(const char *word, FILE *to)

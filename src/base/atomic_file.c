@@ -46,22 +46,24 @@ static int create_beside(vmt_atomic_file *file)
 
 enum vmt_status vmt_atomic_file_open(vmt_ctx *ctx, vmt_atomic_file *file, const char *path)
 {
-    struct stat old;
+    struct stat old, name;
     const bool exists = stat(path, &old) == 0;
+    const bool is_link = exists && lstat(path, &name) == 0 && S_ISLNK(name.st_mode);
 
     *file = (vmt_atomic_file){.fd = -1};
     if (exists && S_ISDIR(old.st_mode))
         return vmt_fail(ctx, VMT_E_IO, "%s: is a folder, expected the name of a file", path);
-    file->path = exists ? realpath(path, NULL) : strdup(path); /* a link stays a link */
+    file->path = is_link ? realpath(path, NULL) : strdup(path); /* a link stays a link */
     if (!file->path)
-        return vmt_fail(ctx, VMT_E_IO, "%s: %s", path, strerror(errno));
+        return vmt_fail(ctx, vmt_errno_status(errno), "%s: %s", path, strerror(errno));
     /* a device or pipe cannot be replaced, only written to */
     file->fd =
         exists && !S_ISREG(old.st_mode) ? open(path, O_WRONLY | O_CLOEXEC) : create_beside(file);
     if (file->fd < 0) {
         const int error = errno;
         vmt_atomic_file_abort(file);
-        return vmt_fail(ctx, VMT_E_IO, "%s: cannot be created: %s", path, strerror(error));
+        return vmt_fail(ctx, vmt_errno_status(error), "%s: cannot be created: %s", path,
+                        strerror(error));
     }
     return VMT_OK;
 }

@@ -8,6 +8,7 @@
 
 #include "fastvmt/fastvmt.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,6 +48,12 @@ struct vmt_ctx {
  * compiler sees at the call that the result is not VMT_OK and outputs need not be set. */
 #define vmt_fail(ctx, status, ...) (vmt_set_message((ctx), __VA_ARGS__), (status))
 void vmt_set_message(vmt_ctx *ctx, const char *format, ...) VMT_PRINTF(2, 3);
+
+/* What an error of the system comes to: out of memory, or a file that cannot be used. */
+static inline enum vmt_status vmt_errno_status(int error)
+{
+    return error == ENOMEM ? VMT_E_MEMORY : VMT_E_IO;
+}
 
 /* Puts "prefix: " before the message already there; returns `status` (VMT_OK,
  * VMT_E_CANCELLED: does nothing). */

@@ -21,10 +21,14 @@ enum vmt_status vmt_json_parse(vmt_ctx *ctx, cJSON **root, const void *bytes, si
     const char *text = bytes, *end = NULL;
 
     *root = NULL;
+    errno = 0; /* cJSON says no more than "no": malloc tells why */
     if (most_nodes(bytes, length) > MAX_NODES)
         return vmt_fail(ctx, VMT_E_FORMAT, "%s: JSON of more than %d values", label,
                         (int)MAX_NODES);
     cJSON *parsed = length ? cJSON_ParseWithLengthOpts(text, length, &end, 0) : NULL;
+    if (!parsed && errno == ENOMEM)
+        return vmt_fail(ctx, VMT_E_MEMORY, "%s: out of memory for its JSON of %zu bytes", label,
+                        length);
     if (!parsed)
         return vmt_fail(ctx, VMT_E_FORMAT, "%s: not valid JSON at byte %zu of %zu", label,
                         end ? (size_t)(end - text) : (size_t)0, length);

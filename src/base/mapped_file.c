@@ -23,7 +23,8 @@ static enum vmt_status map(vmt_ctx *ctx, vmt_mapped_file *file, const char *path
         return vmt_fail(ctx, VMT_E_IO, "%s: too large to map here", path);
     void *bytes = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (bytes == MAP_FAILED)
-        return vmt_fail(ctx, VMT_E_IO, "%s: cannot be mapped: %s", path, strerror(errno));
+        return vmt_fail(ctx, vmt_errno_status(errno), "%s: cannot be mapped: %s", path,
+                        strerror(errno));
     file->bytes = bytes;
     file->length = (size_t)st.st_size;
     return VMT_OK;
@@ -35,7 +36,7 @@ enum vmt_status vmt_mapped_file_open(vmt_ctx *ctx, vmt_mapped_file *file, const 
     /* O_NONBLOCK: a named pipe must not make us wait; regular files do not care */
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return vmt_fail(ctx, VMT_E_IO, "%s: %s", path, strerror(errno));
+        return vmt_fail(ctx, vmt_errno_status(errno), "%s: %s", path, strerror(errno));
     const enum vmt_status status = map(ctx, file, path, fd);
     close(fd); /* the mapping stays */
     return status;

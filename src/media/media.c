@@ -102,7 +102,8 @@ enum vmt_status media_open_file(vmt_ctx *ctx, media_source *source, const char *
     FILE *file = media_is_standard(path) ? stdin : fopen(path, "rbe");
 
     if (!file)
-        return vmt_fail(ctx, VMT_E_IO, "%s: cannot be opened: %s", path, strerror(errno));
+        return vmt_fail(ctx, vmt_errno_status(errno), "%s: cannot be opened: %s", path,
+                        strerror(errno));
     return open_stdio(ctx, source, path, file);
 }
 

@@ -77,7 +77,8 @@ static enum vmt_status list_folder(vmt_ctx *ctx, pictures *p, const char *folder
     enum vmt_status status = VMT_OK;
 
     if (!stream)
-        return vmt_fail(ctx, VMT_E_IO, "%s: cannot be opened: %s", folder, strerror(errno));
+        return vmt_fail(ctx, vmt_errno_status(errno), "%s: cannot be opened: %s", folder,
+                        strerror(errno));
     while (status == VMT_OK && (entry = readdir(stream)))
         if (is_picture(entry->d_name))
             status = add_path(ctx, p, join(folder, entry->d_name));

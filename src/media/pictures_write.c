@@ -22,7 +22,7 @@ typedef struct album {
     char *temp_pattern; /* the pattern inside that */
     bool made_folder;   /* the target folder is ours to remove */
     bool made_temporary;
-    int64_t written;
+    int64_t written, moved;
 } album;
 
 static enum vmt_status no_memory(vmt_ctx *ctx, const album *a)
@@ -113,16 +113,17 @@ static enum vmt_status write_all(vmt_ctx *ctx, album *a, const vmt_clip *clip)
     return VMT_OK;
 }
 
-static enum vmt_status move_up(vmt_ctx *ctx, const album *a)
+static enum vmt_status move_up(vmt_ctx *ctx, album *a)
 {
-    for (int64_t i = 0; i < a->written; i++) {
+    for (; a->moved < a->written; a->moved++) {
+        const int64_t i = a->moved;
         char *from = media_pattern_path(a->temp_pattern, i);
         char *to = media_pattern_path(a->pattern, i);
         const int error = !from || !to ? ENOMEM : rename(from, to) ? errno : 0;
         free(from);
         free(to);
         if (error)
-            return vmt_fail(ctx, VMT_E_IO, "%s: picture %" PRId64 ": %s", a->path, i,
+            return vmt_fail(ctx, vmt_errno_status(error), "%s: picture %" PRId64 ": %s", a->path, i,
                             strerror(error));
     }
     for (int64_t i = a->written;; i++) { /* of an older, longer clip */
@@ -138,6 +139,12 @@ static void clean_up(album *a, bool failed)
 {
     for (int64_t i = 0; a->made_temporary && failed && i <= a->written; i++) {
         char *path = media_pattern_path(a->temp_pattern, i);
+        if (path)
+            unlink(path);
+        free(path);
+    }
+    for (int64_t i = 0; failed && i < a->moved; i++) {
+        char *path = media_pattern_path(a->pattern, i);
         if (path)
             unlink(path);
         free(path);

@@ -171,11 +171,13 @@ bool file_exists(const char *path)
     return lstat(path, &info) == 0;
 }
 
-static void folder_clear(const char *path)
+void folder_remove(const char *path)
 {
-    DIR *folder = opendir(path);
     char name[4096];
 
+    if (unlink(path) == 0)
+        return;
+    DIR *folder = opendir(path);
     if (!folder)
         return;
     for (struct dirent *entry = readdir(folder); entry; entry = readdir(folder)) {
@@ -183,18 +185,15 @@ static void folder_clear(const char *path)
             continue;
         assert_in_range(snprintf(name, sizeof name, "%s/%s", path, entry->d_name), 1,
                         sizeof name - 1);
-        if (unlink(name)) {
-            folder_clear(name);
-            rmdir(name);
-        }
+        folder_remove(name);
     }
     closedir(folder);
+    rmdir(path);
 }
 
 void folder_new(const char *path)
 {
-    folder_clear(path);
-    rmdir(path);
+    folder_remove(path);
     if (mkdir(path, 0755))
         fail_msg("cannot make the folder %s", path);
 }

@@ -43,6 +43,9 @@ bool file_exists(const char *path);
  */
 void folder_new(const char *path);
 
+/* A file, or a folder with all that is in it; nothing happens when it is not there. */
+void folder_remove(const char *path);
+
 /* Number of entries of a folder. */
 int folder_count(const char *path);
 
