@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <string_view>
@@ -17,9 +18,11 @@ struct vmt_spiece {
 namespace
 {
 
+/* Some of its parts catch std::bad_alloc and throw it on as a text. */
 void say(char *message, const char *text)
 {
-    std::snprintf(message, VMT_SPIECE_MESSAGE_BYTES, "%s", text);
+    const bool no_memory = std::strstr(text, "bad_alloc") != nullptr;
+    std::snprintf(message, VMT_SPIECE_MESSAGE_BYTES, "%s", no_memory ? "" : text);
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * libsentencepiece through C: only what cutting text needs, no exception leaves it.
+ * libsentencepiece through C: only what cutting text needs, no exception leaves it.  A message that
+ * stays empty on failure means: out of memory.
  */
 #ifndef VMT_TEXT_SENTENCEPIECE_SHIM_H
 #define VMT_TEXT_SENTENCEPIECE_SHIM_H

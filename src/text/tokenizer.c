@@ -18,13 +18,21 @@ struct vmt_tokenizer {
     char label[LABEL_BYTES];
 };
 
+static enum vmt_status spiece_fail(vmt_ctx *ctx, const vmt_tokenizer *tokenizer, const char *what,
+                                   const char *message)
+{
+    if (!message[0])
+        return vmt_fail(ctx, VMT_E_MEMORY, "%s: sentencepiece is out of memory", tokenizer->label);
+    return vmt_fail(ctx, VMT_E_FORMAT, "%s: sentencepiece cannot %s: %s", tokenizer->label, what,
+                    message);
+}
+
 static enum vmt_status load(vmt_ctx *ctx, vmt_tokenizer *tokenizer, const void *model, size_t bytes)
 {
     char message[VMT_SPIECE_MESSAGE_BYTES] = "";
     tokenizer->model = vmt_spiece_open(model, bytes, message);
     if (!tokenizer->model)
-        return vmt_fail(ctx, VMT_E_FORMAT, "%s: sentencepiece cannot use this model: %s",
-                        tokenizer->label, message);
+        return spiece_fail(ctx, tokenizer, "use this model", message);
     const int64_t eos = vmt_spiece_find(tokenizer->model, "</s>");
     if (eos != VMT_EOS_ID)
         return vmt_fail(ctx, VMT_E_MODEL,
@@ -86,8 +94,7 @@ enum vmt_status vmt_tokenizer_encode(vmt_ctx *ctx, const vmt_tokenizer *tokenize
     size_t pieces;
     if (vmt_spiece_encode(tokenizer->model, text, strlen(text), ids, (size_t)(text_len - 1),
                           &pieces, message) != 0)
-        return vmt_fail(ctx, VMT_E_FORMAT, "%s: sentencepiece cannot cut the prompt: %s",
-                        tokenizer->label, message);
+        return spiece_fail(ctx, tokenizer, "cut the prompt", message);
     ids[pieces++] = VMT_EOS_ID;
     *count = (int64_t)pieces;
     for (size_t i = 0; i < pieces; i++)

@@ -36,6 +36,7 @@ static const sweep opening = {.name = "info model", RUN("info", "model")};
 static const sweep sweeps[] = {
     {.name = "transfer cpu",
      .output = "out.y4m",
+     .kept = {"out.compare.y4m"},
      RUN("transfer", MODEL_RUN, "-o", "out.y4m", QUICK, "--compare", "out.compare.y4m")},
     {.name = "info latent", RUN("info", "clip.latent")},
     {.name = "info json", RUN("info", "run.json")},

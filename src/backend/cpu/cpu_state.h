@@ -9,7 +9,7 @@
 #include "backend/cpu/cpu_kernels.h"
 #include "tensor/tensor.h"
 
-#include <oneapi/dnnl/dnnl.h>
+#include "backend/cpu/dnnl_guard.h"
 
 /* ---------------------------------------------------------------- primitives
  *
