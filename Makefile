@@ -8,7 +8,7 @@ PREFIX ?= /usr/local
 .PHONY: build install uninstall demo test memory fuzz bench minimal format lint clean deps
 
 build: deps                 ## the program: build/release/fastvmt
-	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=OFF
+	tools/build.sh release -DFASTVMT_TESTS=OFF
 
 deps:
 	tools/install_deps.sh build
@@ -23,7 +23,7 @@ uninstall:                  ## what the last install of this tree wrote, with th
 		xargs -r -d '\n' rmdir --ignore-fail-on-non-empty
 
 demo: deps                  ## a real transfer: demo/out.mp4 and demo/compare.mp4
-	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=OFF
+	tools/build.sh release -DFASTVMT_TESTS=OFF
 	tools/demo.sh build/release/fastvmt
 
 test:                       ## all tests, plain and under AddressSanitizer + UBSan
@@ -43,9 +43,9 @@ fuzz:                       ## every fuzz target for FUZZ_SECONDS
 	tools/build.sh fuzz
 	tools/run_fuzz.sh build/fuzz $(FUZZ_SECONDS)
 
-bench: deps                 ## benchmarks: where the time goes
-	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=ON
-	tools/run_bench.sh build/release
+bench: deps                 ## each part beside this machine's best product
+	tools/build.sh release -DFASTVMT_TESTS=OFF
+	tools/run_bench.sh build/release/fastvmt
 
 format:
 	tools/install_deps.sh lint

@@ -25,7 +25,7 @@ typedef struct own_option {
 #define AT(member) offsetof(cli_options, member)
 
 /* m: model files, r: reference video, t: transfer and generate, e: they and extract, n: motion
- * files, o: output, c: computing, d: developers */
+ * files, o: output, c: computing, d: made-up models, h: they and bench, b: bench */
 static const own_option own[] = {
     {'m', "model", 'm', "DIR",
      "folder of a model: official Wan2.1-T2V, or one with our config.json", TEXT, AT(paths.dir), 0,
@@ -75,13 +75,22 @@ static const own_option own[] = {
     {'g', "quiet", 'q', NULL, "print errors only", FLAG, AT(quiet), 0, 0},
     {'g', "verbose", 'v', NULL, "print more", FLAG, AT(verbose), 0, 0},
     {'g', "help", 'h', NULL, "this help", FLAG, AT(help), 0, 0},
-    {'d', "shape", 0, "NAME", "tiny|1.3b|14b", TEXT, AT(shape), 0, 0},
+    {'h', "shape", 0, "NAME", "tiny|1.3b|14b", TEXT, AT(shape), 0, 0},
     {'d', "text-shape", 0, "NAME", "small|xxl (default: small for tiny)", TEXT, AT(text_shape), 0,
      0},
     {'d', "vae-shape", 0, "NAME", "small|wan (default: small for tiny)", TEXT, AT(vae_shape), 0, 0},
     {'d', "tokenizer", 0, "FILE.model", "spiece.model to copy into the folder", TEXT,
      AT(paths.tokenizer), 0, 0},
     {'d', "layers", 0, "N", "fewer DiT blocks than the shape has", WHOLE, AT(layers), 1, 1000},
+    {'b', "parts", 0, "LIST",
+     "some of dit,block,attention,text,encode,decode,load,memory,ops (default: all but ops)", TEXT,
+     AT(parts), 0, 0},
+    {'b', "runs", 0, "N", "measured runs of each row (default 5; of a transfer 1)", WHOLE, AT(runs),
+     1, 1000},
+    {'b', "full", 0, NULL, "every block, layer and frame; default: 4 blocks, 2 layers, 5 frames",
+     FLAG, AT(full), 0, 0},
+    {'b', "op", 0, "NAME", "of ops this one alone", TEXT, AT(op), 0, 0},
+    {'b', "json", 0, NULL, "print JSON", FLAG, AT(json), 0, 0},
     {'d', "random-seed", 0, "N", "seed of the weights", WHOLE, AT(seed_models), 0, 1e15},
 };
 

@@ -33,6 +33,9 @@ typedef struct cli_options {
     enum cli_progress progress;
     cli_setting settings[CLI_MAX_SETTINGS];
     int setting_count;
+    const char *parts, *op; /* bench; shape too */
+    int64_t runs;
+    bool full, json;
     const char *operands[8]; /* what is no option */
     int operand_count;
     int argc;
@@ -132,6 +135,7 @@ int cli_embed(cli_options *options);
 int cli_info(cli_options *options);
 int cli_probe(cli_options *options);
 int cli_make_model(cli_options *options);
+int cli_bench(cli_options *options);
 int cli_completion(cli_options *options);
 int cli_manual(cli_options *options);
 

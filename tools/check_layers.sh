@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "${1:-$(dirname "$0")/..}"
 declare -A rank=([fastvmt]=0 [base]=1 [tensor]=2 [backend]=3 [model]=3 [text]=4 [vae]=4 [dit]=4 [motion]=4
-    [sampler]=5 [pipeline]=6 [media]=6 [probe]=7 [cli]=8)
+    [sampler]=5 [pipeline]=6 [media]=6 [probe]=7 [bench]=7 [cli]=8)
 bad=0
 
 while IFS=: read -r file line text; do

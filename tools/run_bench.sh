@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Time of each op and of one whole transfer, in both dtypes.  usage: tools/run_bench.sh BUILD_DIR
+# The bench of docs/performance.md: the parts of a run at the 1.3B shape, then one transfer with the bundled model in
+# both dtypes.  usage: tools/run_bench.sh PROGRAM
 set -euo pipefail
 cd "$(dirname "$0")/.."
-build=$1
-export GOMP_SPINCOUNT=${GOMP_SPINCOUNT:-2000} # do not burn the core another program needs
+program=$1
 
 lscpu | grep -E "Model name|^CPU\(s\)|L2|L3" || true
+"$program" bench
 for dtype in f32 bf16; do
-    "$build/bench/bench_ops" auto "$dtype"
-    "$build/bench/bench_transfer" models/tiny auto "$dtype"
+    "$program" bench transfer -m models/tiny --dtype "$dtype" --runs 5
 done

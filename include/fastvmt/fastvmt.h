@@ -426,6 +426,70 @@ VMT_API VMT_MUST_CHECK enum vmt_status vmt_settings_json(vmt_ctx *ctx, const vmt
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_probe(vmt_ctx *ctx, const char *case_path,
                                                  const char *out_path);
 
+/* ---------------------------------------------------------------- measuring */
+
+/* How wide a run of the bench is; the same in all its rows. */
+typedef struct vmt_bench_head {
+    const char *backend, *dtype, *shape;
+    int32_t threads, runs;
+    int64_t width, height, frames; /* pixels, as the model needs them */
+    int64_t tokens;                /* of the transformer */
+    double ceiling;                /* best product of oneDNN, operations per second; 0: not known */
+} vmt_bench_head;
+
+/* One line of the bench.  Times are seconds of one call; 0 stands for "not measured". */
+typedef struct vmt_bench_row {
+    const char *part;               /* one of vmt_bench_part, or "ops", "transfer" */
+    const char *what;               /* "block forward", … */
+    const char *detail;             /* sizes: "4 of 30 blocks, 1950 tokens" */
+    double median, least, most;     /* by the clock on the wall */
+    double processor;               /* median, of all threads together */
+    double flop;                    /* of its products: two for each multiplication and addition */
+    double linear, attention, conv; /* share of the median call's time in these ops */
+    double elements;                /* an op without products: what it writes */
+    double bytes;                   /* read from files */
+    double ratio;                   /* median over that of the row `ratio_to` of this part */
+    const char *ratio_to;           /* its `what`; NULL: no ratio */
+    uint64_t planned, taken;        /* bytes: by the layout code; as the process really grew */
+    uint64_t converted, mapped;     /* weights: copies, a part of both; used where they lie */
+} vmt_bench_row;
+
+/** Called after each row; anything but 0 stops with VMT_E_CANCELLED. */
+typedef int vmt_bench_fn(void *user, const vmt_bench_head *head, const vmt_bench_row *row);
+
+typedef struct vmt_bench_options {
+    const char *shape;             /* "tiny", "1.3b" (NULL) or "14b": weights are random */
+    int64_t width, height, frames; /* 0: 416, 240, 17 */
+    int32_t runs;                  /* measured calls of each row, after one that is not; 0: 5 */
+    int32_t full;                  /* every block, layer and frame in place of a few */
+    const char *parts;             /* names with commas between; NULL: all but "ops" */
+    const char *op;                /* of part "ops", this one alone; NULL: all */
+    const vmt_model_paths *paths;  /* part "load": the transformer of this model; NULL: a file made
+                                      for the purpose and deleted */
+    vmt_bench_fn *row;
+    void *user;
+} vmt_bench_options;
+
+/** Name of part `index` of the bench, NULL past the last.  Static memory. */
+VMT_API const char *vmt_bench_part(size_t index);
+
+/**
+ * Measures the parts of a run on random weights: rates, beside the best product of oneDNN in the
+ * same run, and memory.  Errors: VMT_E_ARG (unknown part, shape or op; sizes), VMT_E_MEMORY,
+ * VMT_E_IO.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_bench(vmt_ctx *ctx, const vmt_bench_options *options);
+
+/**
+ * Measures whole transfers of a made clip (a square that circles), `runs` of them (0: 1), phase by
+ * phase: one row for each and one for all.  Size and frames are those of the settings; 0: what the
+ * model was made for.  Errors: as vmt_transfer.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_bench_transfer(vmt_ctx *ctx, const vmt_model *model,
+                                                          const vmt_settings *settings,
+                                                          int32_t runs, vmt_bench_fn *row,
+                                                          void *user);
+
 #ifdef __cplusplus
 }
 #endif

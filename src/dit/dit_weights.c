@@ -194,10 +194,11 @@ void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size
     *packed = dit->vectors.peak;
     *mapped = 0;
     for (int64_t i = 0; i < dit->matrix_count; i++) {
-        const size_t own = ctx->ops->weight_prepare_bytes(ctx, dit->matrices[i],
-                                                          VMT_USE_LINEAR | VMT_USE_BACKWARD);
-        *packed += own;
-        if (!own)
-            *mapped += vmt_tensor_bytes(&dit->matrices[i]->w);
+        const unsigned use = VMT_USE_LINEAR | VMT_USE_BACKWARD;
+        vmt_weight matrix = *dit->matrices[i];
+        *packed += ctx->ops->weight_prepare_bytes(ctx, &matrix, use);
+        matrix.bias.data = NULL; /* a converted bias leaves the matrix where it is */
+        if (ctx->ops->weight_prepare_bytes(ctx, &matrix, use) == 0)
+            *mapped += vmt_tensor_bytes(&matrix.w);
     }
 }

@@ -71,7 +71,7 @@ static void help(void **state)
 {
     static const char *const commands[] = {"transfer",   "generate", "extract", "encode",
                                            "decode",     "embed",    "info",    "probe",
-                                           "make-model", "show"};
+                                           "make-model", "show",     "bench"};
     cli_result r = CLI(10, "--help");
     (void)state;
     check_done(&r);

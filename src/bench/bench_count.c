@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * An op table that counts and times the products, whatever runs them.
+ */
+#include "bench/bench.h"
+
+static bench_counter *counter_of(vmt_ctx *ctx)
+{
+    return (bench_counter *)(uintptr_t)ctx->ops; /* its first member */
+}
+
+static void add(bench_counter *c, enum bench_kind kind, double products, double began)
+{
+    c->seconds[kind] += bench_now() - began;
+    c->flop[kind] += 2 * products;
+    if (!c->watches)
+        return;
+    const size_t now = bench_anonymous();
+    c->most = now > c->most ? now : c->most;
+}
+
+static double linear_products(const vmt_tensor *rows, const vmt_weight *w)
+{
+    return (double)rows->shape[0] * (double)vmt_numel(&w->w);
+}
+
+static enum vmt_status linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
+                              enum vmt_epilogue epilogue)
+{
+    const double began = bench_now();
+    const enum vmt_status status = counter_of(ctx)->backend->linear(ctx, y, x, w, epilogue);
+    add(counter_of(ctx), BENCH_LINEAR, linear_products(x, w), began);
+    return status;
+}
+
+static enum vmt_status linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                  const vmt_weight *w)
+{
+    const double began = bench_now();
+    const enum vmt_status status = counter_of(ctx)->backend->linear_bwd(ctx, dx, dy, w);
+    add(counter_of(ctx), BENCH_LINEAR, linear_products(dy, w), began);
+    return status;
+}
+
+static enum vmt_status linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                      const vmt_weight *w)
+{
+    const double began = bench_now();
+    const enum vmt_status status = counter_of(ctx)->backend->linear_bwd_acc(ctx, dx, dy, w);
+    add(counter_of(ctx), BENCH_LINEAR, linear_products(dy, w), began);
+    return status;
+}
+
+/* Pairs of queries and keys times the width of all heads: one product of two in attention. */
+static double pairs(const vmt_tensor *q, const vmt_tensor *k)
+{
+    return (double)k->shape[0] * (double)vmt_numel(q);
+}
+
+static enum vmt_status attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
+                                 const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
+                                 double scale)
+{
+    const double began = bench_now();
+    const enum vmt_status status =
+        counter_of(ctx)->backend->attention(ctx, o, lse, q, k, v, bias, scale);
+    add(counter_of(ctx), BENCH_ATTENTION, 2 * pairs(q, k), began);
+    return status;
+}
+
+/* Logits again, dP and dq; with keys' gradients dk and dv too. */
+static enum vmt_status attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv,
+                                     const vmt_tensor *dout, const vmt_tensor *q,
+                                     const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
+                                     const vmt_tensor *lse, double scale)
+{
+    const double began = bench_now();
+    const enum vmt_status status =
+        counter_of(ctx)->backend->attention_bwd(ctx, dq, dk, dv, dout, q, k, v, o, lse, scale);
+    add(counter_of(ctx), BENCH_ATTENTION, (dk ? 5 : 3) * pairs(q, k), began);
+    return status;
+}
+
+static enum vmt_status conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
+                              const vmt_conv_geometry *geometry)
+{
+    const double began = bench_now();
+    const enum vmt_status status = counter_of(ctx)->backend->conv3d(ctx, y, x, w, geometry);
+    const double cells = (double)(y->shape[0] * y->shape[1] * y->shape[2]);
+    add(counter_of(ctx), BENCH_CONV, cells * (double)vmt_numel(&w->w), began);
+    return status;
+}
+
+void bench_counter_begin(vmt_ctx *ctx, bench_counter *counter)
+{
+    *counter = (bench_counter){.ops = *ctx->ops, .backend = ctx->ops};
+    counter->ops.linear = linear;
+    counter->ops.linear_bwd = linear_bwd;
+    counter->ops.linear_bwd_acc = linear_bwd_acc;
+    counter->ops.attention = attention;
+    counter->ops.attention_bwd = attention_bwd;
+    counter->ops.conv3d = conv3d;
+    ctx->ops = &counter->ops;
+}
+
+void bench_counter_end(vmt_ctx *ctx, bench_counter *counter)
+{
+    ctx->ops = counter->backend;
+}

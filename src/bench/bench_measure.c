@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Clocks, the process's memory, and the one way a call is measured.
+ */
+#include "bench/bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const double SHORTEST = 0.02; /* seconds of one run, for the clocks' sake */
+
+static double seconds_of(clockid_t clock)
+{
+    struct timespec t;
+
+    clock_gettime(clock, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+double bench_now(void)
+{
+    return seconds_of(CLOCK_MONOTONIC);
+}
+
+double bench_processor(void)
+{
+    return seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+size_t bench_anonymous(void)
+{
+    char line[256];
+    unsigned long long kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+
+    if (!file)
+        return 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
+            break;
+    fclose(file);
+    return (size_t)kib * 1024;
+}
+
+void bench_mark_memory(bench *b)
+{
+    b->counter.before = b->counter.most = bench_anonymous();
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+void bench_sort(double *values, int count, double *median, double *least, double *most)
+{
+    qsort(values, (size_t)count, sizeof *values, compare);
+    *median = count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+    *least = values[0];
+    *most = values[count - 1];
+}
+
+/* Counts, memory, and how often a run repeats the call. */
+static enum vmt_status rehearse(bench *b, vmt_bench_row *row, bench_call *call, void *user,
+                                int64_t *repeats)
+{
+    bench_counter *c = &b->counter;
+    const double began = bench_now();
+
+    memset(c->flop, 0, sizeof c->flop);
+    c->most = bench_anonymous();
+    c->watches = true;
+    const enum vmt_status status = call(b->ctx, user);
+    c->watches = false;
+    VMT_TRY(status);
+    const size_t now = bench_anonymous();
+    c->most = now > c->most ? now : c->most;
+    row->taken = c->most > c->before ? c->most - c->before : 0;
+    for (int k = 0; k < BENCH_KINDS; k++)
+        row->flop += c->flop[k];
+    *repeats = 1;
+    if (bench_now() - began > 5 * SHORTEST)
+        return VMT_OK;
+    for (;; *repeats *= 2) {
+        const double start = bench_now();
+        for (int64_t i = 0; i < *repeats; i++)
+            VMT_TRY(call(b->ctx, user));
+        if (bench_now() - start > SHORTEST)
+            return VMT_OK;
+    }
+}
+
+static enum vmt_status clock_runs(bench *b, vmt_bench_row *row, bench_call *before,
+                                  bench_call *call, void *user, int64_t repeats)
+{
+    const int runs = b->options.runs;
+    bench_counter *c = &b->counter;
+    double all = 0, least, most;
+    enum vmt_status status = VMT_OK;
+    void *memory;
+
+    VMT_TRY(vmt_alloc(b->ctx, &memory, 2 * (size_t)runs, sizeof(double)));
+    double *wall = memory, *used = wall + runs;
+    memset(c->seconds, 0, sizeof c->seconds);
+    for (int r = 0; r < runs && status == VMT_OK; r++) {
+        if (before)
+            status = before(b->ctx, user);
+        const double start = bench_now(), spent = bench_processor();
+        for (int64_t i = 0; i < repeats && status == VMT_OK; i++)
+            status = call(b->ctx, user);
+        wall[r] = (bench_now() - start) / (double)repeats;
+        used[r] = (bench_processor() - spent) / (double)repeats;
+        all += wall[r] * (double)repeats;
+    }
+    if (status == VMT_OK) {
+        bench_sort(wall, runs, &row->median, &row->least, &row->most);
+        bench_sort(used, runs, &row->processor, &least, &most);
+        row->linear = c->seconds[BENCH_LINEAR] / all;
+        row->attention = c->seconds[BENCH_ATTENTION] / all;
+        row->conv = c->seconds[BENCH_CONV] / all;
+    }
+    vmt_free(memory);
+    return status;
+}
+
+enum vmt_status bench_measure(bench *b, vmt_bench_row *row, bench_call *call, void *user)
+{
+    int64_t repeats;
+
+    VMT_TRY(rehearse(b, row, call, user, &repeats));
+    return clock_runs(b, row, NULL, call, user, repeats);
+}
+
+enum vmt_status bench_time(bench *b, vmt_bench_row *row, bench_call *before, bench_call *call,
+                           void *user)
+{
+    return clock_runs(b, row, before, call, user, 1);
+}
+
+enum vmt_status bench_tell(bench *b, const vmt_bench_row *row)
+{
+    if (b->options.row && b->options.row(b->options.user, &b->head, row))
+        return vmt_fail(b->ctx, VMT_E_CANCELLED, "stopped");
+    return VMT_OK;
+}

@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Each op that matters by itself, on the shapes of the tiny model and of a block of the 1.3B model
+ * (1950 tokens).
+ */
+#include "bench/bench.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { MAX_TENSORS = 12 };
+
+typedef struct op_bench {
+    vmt_ctx *ctx;
+    enum vmt_status status; /* first failure while it was made */
+    vmt_tensor tensors[MAX_TENSORS];
+    int count;
+    vmt_weight weight;
+    double flop; /* of one call; 0: elements count */
+    const int64_t *size;
+    int32_t *windows; /* of the windowed flow: rows, then columns; on the host */
+    enum vmt_status (*call)(struct op_bench *b);
+} op_bench;
+
+typedef enum vmt_status op_call(op_bench *b);
+
+static void note(op_bench *b, enum vmt_status status)
+{
+    if (b->status == VMT_OK)
+        b->status = status;
+}
+
+/* A tensor of small numbers; letter 'R' or 'A'. */
+static vmt_tensor *make(op_bench *b, char letter, int rank, const int64_t *shape)
+{
+    vmt_ctx *ctx = b->ctx;
+    vmt_tensor *t = &b->tensors[b->count++];
+
+    if (b->status == VMT_OK)
+        note(b, bench_tensor(ctx, t, letter == 'R' ? ctx->real : ctx->act, rank, shape));
+    return t;
+}
+
+/* ---- the ops; sizes as the comment at each says */
+
+/* N, in, out, epilogue */
+static void make_linear(op_bench *b)
+{
+    const int64_t *s = b->size;
+    make(b, 'A', VMT_SHAPE(s[0], s[1]));
+    make(b, 'A', VMT_SHAPE(s[0], s[2]));
+    b->weight.w = *make(b, 'A', VMT_SHAPE(s[2], s[1]));
+    b->weight.bias = *make(b, 'R', VMT_SHAPE(s[2]));
+    note(b, vmt_weight_prepare(b->ctx, &b->weight, VMT_USE_LINEAR | VMT_USE_BACKWARD));
+    b->flop = 2.0 * (double)(s[0] * s[1] * s[2]);
+}
+
+static enum vmt_status call_linear(op_bench *b)
+{
+    return vmt_linear(b->ctx, &b->tensors[1], &b->tensors[0], &b->weight,
+                      (enum vmt_epilogue)b->size[3]);
+}
+
+static enum vmt_status call_linear_bwd(op_bench *b)
+{
+    return vmt_linear_bwd(b->ctx, &b->tensors[0], &b->tensors[1], &b->weight);
+}
+
+/* Nq, Nk, heads, head_dim */
+static void make_attention(op_bench *b)
+{
+    const int64_t *s = b->size;
+    for (int i = 0; i < 4; i++) /* q, o, dout, dq */
+        make(b, 'A', VMT_SHAPE(s[0], s[2], s[3]));
+    for (int i = 0; i < 4; i++) /* k, v, dk, dv */
+        make(b, 'A', VMT_SHAPE(s[1], s[2], s[3]));
+    make(b, 'R', VMT_SHAPE(s[2], s[0])); /* lse */
+    b->flop = 4.0 * (double)(s[0] * s[1] * s[2] * s[3]);
+}
+
+static enum vmt_status call_attention(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_attention(b->ctx, &t[1], &t[8], &t[0], &t[4], &t[5], NULL,
+                         1 / sqrt((double)b->size[3]));
+}
+
+static void make_attention_bwd(op_bench *b)
+{
+    make_attention(b);
+    note(b, call_attention(b));
+    b->flop *= 2.5;
+}
+
+static enum vmt_status call_attention_bwd(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_attention_bwd(b->ctx, &t[3], &t[6], &t[7], &t[2], &t[0], &t[4], &t[5], &t[1], &t[8],
+                             1 / sqrt((double)b->size[3]));
+}
+
+/* T, H, W, Ci, Co, kt, k */
+static void make_conv3d(op_bench *b)
+{
+    const int64_t *s = b->size, frames = s[0] - s[5] + 1;
+    make(b, 'A', VMT_SHAPE(s[0], s[1], s[2], s[3]));
+    make(b, 'A', VMT_SHAPE(frames, s[1], s[2], s[4]));
+    b->weight.w = *make(b, 'A', VMT_SHAPE(s[4], s[3], s[5], s[6], s[6]));
+    b->weight.bias = *make(b, 'R', VMT_SHAPE(s[4]));
+    note(b, vmt_weight_prepare(b->ctx, &b->weight, VMT_USE_CONV));
+    b->flop = 2.0 * (double)(frames * s[1] * s[2] * s[3] * s[4] * s[5] * s[6] * s[6]);
+}
+
+static enum vmt_status call_conv3d(op_bench *b)
+{
+    const int64_t pad = b->size[6] / 2;
+    const vmt_conv_geometry geometry = {1, 1, 1, pad, pad, pad, pad};
+    return vmt_conv3d(b->ctx, &b->tensors[1], &b->tensors[0], &b->weight, &geometry);
+}
+
+/* N, D */
+static void make_norm(op_bench *b)
+{
+    const int64_t *s = b->size;
+    make(b, 'R', VMT_SHAPE(s[0], s[1]));
+    make(b, 'A', VMT_SHAPE(s[0], s[1]));
+    make(b, 'R', VMT_SHAPE(s[1]));
+    make(b, 'R', VMT_SHAPE(s[1]));
+}
+
+static enum vmt_status call_norm_modulate(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_norm_modulate(b->ctx, &t[1], &t[0], &t[2], &t[3], 1e-6);
+}
+
+static enum vmt_status call_norm_modulate_bwd(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_norm_modulate_bwd_acc(b->ctx, &t[0], &t[1], &t[0], &t[2], 1e-6);
+}
+
+static enum vmt_status call_gate_residual(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_gate_residual(b->ctx, &t[0], &t[0], &t[2], &t[1]);
+}
+
+/* N, heads, head_dim */
+static void make_rope(op_bench *b)
+{
+    const int64_t *s = b->size;
+    make(b, 'A', VMT_SHAPE(s[0], s[1], s[2]));
+    make(b, 'A', VMT_SHAPE(s[0], s[1] * s[2]));
+    make(b, 'R', VMT_SHAPE(s[1] * s[2]));
+    make(b, 'R', VMT_SHAPE(s[0], s[2] / 2));
+    make(b, 'R', VMT_SHAPE(s[0], s[2] / 2));
+    make(b, 'A', VMT_SHAPE(s[0], s[1] * s[2]));
+}
+
+static enum vmt_status call_rope(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_rms_norm_rope(b->ctx, &t[0], &t[1], &t[2], &t[3], &t[4], 1e-6);
+}
+
+static enum vmt_status call_rope_bwd(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_rms_norm_rope_bwd(b->ctx, &t[5], &t[0], &t[1], &t[2], &t[3], &t[4], 1e-6);
+}
+
+/* N, D */
+static void make_rows(op_bench *b)
+{
+    for (int i = 0; i < 3; i++)
+        make(b, 'A', VMT_SHAPE(b->size[0], b->size[1]));
+    make(b, 'R', VMT_SHAPE(b->size[1]));
+}
+
+static enum vmt_status call_gelu(op_bench *b)
+{
+    return vmt_gelu(b->ctx, &b->tensors[1], &b->tensors[0]);
+}
+
+static enum vmt_status call_gelu_bwd(op_bench *b)
+{
+    return vmt_gelu_bwd(b->ctx, &b->tensors[2], &b->tensors[1], &b->tensors[0]);
+}
+
+static enum vmt_status call_channel(op_bench *b)
+{
+    return vmt_rms_norm_channel(b->ctx, &b->tensors[1], &b->tensors[0], &b->tensors[3], true);
+}
+
+/* grid_h, grid_w, head_dim, window */
+static vmt_flow_geometry flow_geometry(const op_bench *b)
+{
+    const int64_t *s = b->size;
+    return (vmt_flow_geometry){s[0],
+                               s[1],
+                               3,
+                               4,
+                               s[3] < s[0] ? s[3] : s[0],
+                               s[3] < s[1] ? s[3] : s[1],
+                               VMT_POSITIONS_FRAME};
+}
+
+static void make_flow(op_bench *b)
+{
+    const int64_t *s = b->size, tokens = s[0] * s[1];
+    const vmt_flow_geometry g = flow_geometry(b);
+    const int64_t row_count = vmt_flow_tiles(&g) * g.window_h;
+    const int64_t col_count = vmt_flow_tiles(&g) * g.window_w;
+    void *memory = NULL;
+
+    for (int i = 0; i < 4; i++) /* q, k, dq, dk */
+        make(b, 'R', VMT_SHAPE(tokens, s[2]));
+    make(b, 'R', VMT_SHAPE(tokens, 2)); /* flow */
+    make(b, 'R', VMT_SHAPE(tokens, 2)); /* dflow */
+    note(b, vmt_alloc(b->ctx, &memory, (size_t)(row_count + col_count), sizeof(int32_t)));
+    if (b->status != VMT_OK)
+        return;
+    b->windows = memory;
+    b->tensors[6] = vmt_tensor_over(b->windows, VMT_I32, VMT_SHAPE(vmt_flow_tiles(&g), g.window_h));
+    b->tensors[7] =
+        vmt_tensor_over(b->windows + row_count, VMT_I32, VMT_SHAPE(vmt_flow_tiles(&g), g.window_w));
+    b->flop = 2.0 * (double)(tokens * tokens * s[2]); /* logits of all pairs, computed or not */
+    note(b, vmt_flow_windows(b->ctx, &b->tensors[6], &b->tensors[7], &b->tensors[0], &b->tensors[1],
+                             &g, 4));
+}
+
+static enum vmt_status call_flow_full(op_bench *b)
+{
+    const vmt_flow_geometry g = flow_geometry(b);
+    vmt_tensor *t = b->tensors;
+    return vmt_flow_full(b->ctx, &t[4], &t[0], &t[1], &g, 4);
+}
+
+static enum vmt_status call_flow_full_bwd(op_bench *b)
+{
+    const vmt_flow_geometry g = flow_geometry(b);
+    vmt_tensor *t = b->tensors;
+    return vmt_flow_full_bwd_acc(b->ctx, &t[2], &t[3], &t[5], &t[4], &t[0], &t[1], &g, 4);
+}
+
+static enum vmt_status call_flow_windowed(op_bench *b)
+{
+    const vmt_flow_geometry g = flow_geometry(b);
+    vmt_tensor *t = b->tensors;
+    return vmt_flow_windowed(b->ctx, &t[4], &t[0], &t[1], &t[6], &t[7], &g, 4);
+}
+
+static enum vmt_status call_flow_windowed_bwd(op_bench *b)
+{
+    const vmt_flow_geometry g = flow_geometry(b);
+    vmt_tensor *t = b->tensors;
+    return vmt_flow_windowed_bwd_acc(b->ctx, &t[2], &t[3], &t[5], &t[4], &t[0], &t[1], &t[6], &t[7],
+                                     &g, 4);
+}
+
+static const struct {
+    const char *op;
+    void (*make)(op_bench *b);
+    op_call *call;
+    int64_t size[8];
+} rows[] = {
+    {"linear", make_linear, call_linear, {540, 256, 256}},
+    {"linear", make_linear, call_linear, {540, 256, 640}},
+    {"linear", make_linear, call_linear, {540, 640, 256}},
+    {"linear+gelu", make_linear, call_linear, {540, 256, 640, VMT_EPILOGUE_GELU}},
+    {"linear_bwd", make_linear, call_linear_bwd, {540, 256, 640}},
+    {"attention", make_attention, call_attention, {540, 540, 4, 64}},
+    {"attention", make_attention, call_attention, {540, 64, 4, 64}},
+    {"attention_bwd", make_attention_bwd, call_attention_bwd, {540, 540, 4, 64}},
+    {"norm_modulate", make_norm, call_norm_modulate, {540, 256}},
+    {"norm_modulate_bwd", make_norm, call_norm_modulate_bwd, {540, 256}},
+    {"gate_residual", make_norm, call_gate_residual, {540, 256}},
+    {"rms_norm_rope", make_rope, call_rope, {540, 4, 64}},
+    {"rms_norm_rope_bwd", make_rope, call_rope_bwd, {540, 4, 64}},
+    {"gelu", make_rows, call_gelu, {540, 640}},
+    {"gelu_bwd", make_rows, call_gelu_bwd, {540, 640}},
+    {"conv3d", make_conv3d, call_conv3d, {3, 96, 160, 16, 16, 3, 3}},
+    {"conv3d", make_conv3d, call_conv3d, {3, 48, 80, 32, 32, 3, 3}},
+    {"conv3d", make_conv3d, call_conv3d, {3, 24, 40, 64, 64, 3, 3}},
+    {"rms_norm_channel", make_rows, call_channel, {15360, 16}},
+    {"flow_full", make_flow, call_flow_full, {6, 10, 64, 5}},
+    {"flow_full_bwd", make_flow, call_flow_full_bwd, {6, 10, 64, 5}},
+    {"linear", make_linear, call_linear, {1950, 1536, 1536}},
+    {"linear", make_linear, call_linear, {1950, 1536, 8960}},
+    {"linear", make_linear, call_linear, {1950, 8960, 1536}},
+    {"linear+gelu", make_linear, call_linear, {1950, 1536, 8960, VMT_EPILOGUE_GELU}},
+    {"linear_bwd", make_linear, call_linear_bwd, {1950, 1536, 8960}},
+    {"attention", make_attention, call_attention, {1950, 1950, 12, 128}},
+    {"attention", make_attention, call_attention, {1950, 512, 12, 128}},
+    {"attention_bwd", make_attention_bwd, call_attention_bwd, {1950, 1950, 12, 128}},
+    {"norm_modulate", make_norm, call_norm_modulate, {1950, 1536}},
+    {"norm_modulate_bwd", make_norm, call_norm_modulate_bwd, {1950, 1536}},
+    {"gate_residual", make_norm, call_gate_residual, {1950, 1536}},
+    {"rms_norm_rope", make_rope, call_rope, {1950, 12, 128}},
+    {"rms_norm_rope_bwd", make_rope, call_rope_bwd, {1950, 12, 128}},
+    {"gelu", make_rows, call_gelu, {1950, 8960}},
+    {"gelu_bwd", make_rows, call_gelu_bwd, {1950, 8960}},
+    {"conv3d", make_conv3d, call_conv3d, {6, 60, 104, 96, 96, 3, 3}},
+    {"rms_norm_channel", make_rows, call_channel, {99840, 96}},
+    {"flow_full", make_flow, call_flow_full, {30, 52, 128, 21}},
+    {"flow_full_bwd", make_flow, call_flow_full_bwd, {30, 52, 128, 21}},
+    {"flow_windowed", make_flow, call_flow_windowed, {30, 52, 128, 21}},
+    {"flow_windowed_bwd", make_flow, call_flow_windowed_bwd, {30, 52, 128, 21}},
+};
+
+static enum vmt_status call_op(vmt_ctx *ctx, void *user)
+{
+    op_bench *o = user;
+
+    (void)ctx;
+    return o->call(o);
+}
+
+static void release(op_bench *o)
+{
+    for (int t = 0; t < o->count; t++)
+        o->ctx->ops->release(o->ctx, o->tensors[t].data);
+    o->ctx->ops->weight_release(o->ctx, &o->weight);
+    vmt_free(o->windows);
+}
+
+static enum vmt_status measure_op(bench *b, size_t i)
+{
+    op_bench o = {.ctx = b->ctx, .size = rows[i].size, .call = rows[i].call};
+    char detail[BENCH_TEXT_BYTES] = "";
+    vmt_bench_row row = {.part = "ops", .what = rows[i].op, .detail = detail};
+
+    for (int s = 0, used = 0; s < 7 && rows[i].size[s]; s++)
+        used += snprintf(detail + used, sizeof detail - (size_t)used, "%s%" PRId64, s ? "x" : "",
+                         rows[i].size[s]);
+    rows[i].make(&o);
+    if (o.status == VMT_OK) {
+        bench_mark_memory(b);
+        o.status = bench_measure(b, &row, call_op, &o);
+    }
+    row.flop = o.flop;
+    if (o.status == VMT_OK && o.flop <= 0)
+        row.elements = (double)vmt_numel(&o.tensors[0]);
+    const enum vmt_status status = o.status;
+    release(&o);
+    VMT_TRY(status);
+    return bench_tell(b, &row);
+}
+
+bool bench_has_op(const char *name)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strcmp(name, rows[i].op) == 0)
+            return true;
+    return false;
+}
+
+enum vmt_status bench_ops(bench *b)
+{
+    const char *only = b->options.op;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (!only || strcmp(only, rows[i].op) == 0)
+            VMT_TRY(measure_op(b, i));
+    return VMT_OK;
+}
