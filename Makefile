@@ -14,7 +14,7 @@ deps:
 	tools/install_deps.sh build
 
 install: deps               ## program, libraries, header, manual, completions below DESTDIR and PREFIX
-	tools/build.sh release -DFASTVMT_TESTS=OFF -DFASTVMT_BENCH=OFF -DCMAKE_INSTALL_PREFIX=$(PREFIX)
+	tools/build.sh release -DFASTVMT_TESTS=OFF -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 	DESTDIR=$(DESTDIR) cmake --install build/release
 
 uninstall:                  ## what the last install of this tree wrote, with the same DESTDIR
