@@ -21,6 +21,11 @@ typedef struct vmt_ref_scratch {
     size_t bytes;
 } vmt_ref_scratch;
 
+/* Entry indices of one axis of a window of `count` around `centre`, in float as the released code
+ * computes them; see flow_windows. */
+void flow_window_axis_ref32(int32_t *entry, float centre, int64_t count, int64_t size,
+                            enum vmt_flow_positions positions);
+
 enum vmt_status vmt_backend_open_ref32(vmt_ctx *ctx);
 enum vmt_status vmt_backend_open_ref64(vmt_ctx *ctx);
 

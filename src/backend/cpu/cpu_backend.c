@@ -56,6 +56,15 @@ static void fill_table(vmt_ops *ops)
     ops->attention = cpu_attention;
     ops->attention_bwd = cpu_attention_bwd;
     ops->conv3d = cpu_conv3d;
+    ops->qk_reduce = cpu_qk_reduce;
+    ops->qk_reduce_bwd = cpu_qk_reduce_bwd;
+    ops->window_mean = cpu_window_mean;
+    ops->window_mean_bwd_acc = cpu_window_mean_bwd_acc;
+    ops->flow_full = cpu_flow_full;
+    ops->flow_full_bwd_acc = cpu_flow_full_bwd_acc;
+    ops->flow_windows = cpu_flow_windows;
+    ops->flow_windowed = cpu_flow_windowed;
+    ops->flow_windowed_bwd_acc = cpu_flow_windowed_bwd_acc;
 }
 
 /* ---------------------------------------------------------------- instruction set */

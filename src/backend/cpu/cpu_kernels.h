@@ -14,7 +14,8 @@
  * Products on packed operands.  A unit is 32 bits: one float or, at a level with `pairs`, two bf16
  * that are neighbours along the summed axis; a step takes one unit of it.  The left operand holds
  * units any distance apart, its rows rounded up to CPU_TILE_ROWS.  The right one lies in panels of
- * `panel` columns, [panel][step][column].  What is rounded up is zero.
+ * `panel` columns, [panel][step][column]; floats whose steps are rows may also lie as they are,
+ * with room for columns rounded up to CPU_MAX_LANES.  Rounded up parts are zero where it matters.
  */
 enum { CPU_TILE_ROWS = 6, CPU_MAX_LANES = 16 };
 
@@ -29,8 +30,9 @@ typedef struct cpu_rows {
  * with room for rows rounded up to CPU_TILE_ROWS and columns rounded up to CPU_MAX_LANES. */
 typedef struct cpu_product {
     const uint32_t *a, *b;
-    int64_t a_row, a_step;  /* units from row to row, from step to step */
-    int64_t b_panel, c_row; /* units from panel to panel; floats from row to row */
+    int64_t a_row, a_step;   /* units from row to row, from step to step */
+    int64_t b_panel, b_step; /* units from panel to panel, from step to step */
+    int64_t c_row;           /* floats from row to row */
     int64_t rows, columns, steps;
     const float *factor;
     bool add, pairs;
@@ -101,6 +103,16 @@ typedef struct cpu_kernels {
     void (*softmax_grad)(float *s, float *dp, int64_t row, float scale, const float *lse,
                          const float *delta, int64_t n, uint32_t *p, uint32_t *ds,
                          uint16_t *ds_rows, bool pairs);
+
+    /* Attention motion flow of up to `row` queries side by side, rounded up to CPU_MAX_LANES:
+     * z [count, row] are q·k of `count` keys at places (u, v), a = 2^(scale z) / Σ over the keys.
+     * mean [2, row]: place (u₀, v₀) becomes Σ a (u - u₀), Σ a (v - v₀). */
+    void (*flow_mean)(float *mean, const float *z, int64_t row, float scale, const float *u,
+                      const float *v, int64_t count, int64_t queries);
+    /* z becomes dz = factor a (g_u (u - mean_u) + g_v (v - mean_v)); from [4, row]: g_u, g_v,
+     * mean_u, mean_v of each query. */
+    void (*flow_grad)(float *z, int64_t row, float scale, float factor, const float *from,
+                      const float *u, const float *v, int64_t count, int64_t queries);
 } cpu_kernels;
 
 extern const cpu_kernels vmt_cpu_kernels_base;

@@ -193,5 +193,24 @@ CPU_OP(rms_norm_rope_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor
        const vmt_tensor *weight, const vmt_tensor *angle_cos, const vmt_tensor *angle_sin,
        double eps);
 CPU_OP(rms_norm_channel, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gamma, bool silu);
+CPU_OP(qk_reduce, vmt_tensor *Q, const vmt_tensor *q, enum vmt_qk_reduction reduction);
+CPU_OP(qk_reduce_bwd, vmt_tensor *dq, const vmt_tensor *dQ, enum vmt_qk_reduction reduction);
+CPU_OP(window_mean, vmt_tensor *mean, const vmt_tensor *k, const vmt_tensor *rows,
+       const vmt_tensor *cols, const vmt_flow_geometry *geometry);
+CPU_OP(window_mean_bwd_acc, vmt_tensor *dk, const vmt_tensor *dmean, const vmt_tensor *rows,
+       const vmt_tensor *cols, const vmt_flow_geometry *geometry);
+CPU_OP(flow_full, vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_flow_geometry *geometry, double logit_scale);
+CPU_OP(flow_full_bwd_acc, vmt_tensor *dq, vmt_tensor *dk, const vmt_tensor *dflow,
+       const vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_flow_geometry *geometry, double logit_scale);
+CPU_OP(flow_windows, vmt_tensor *rows, vmt_tensor *cols, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_flow_geometry *geometry, double logit_scale);
+CPU_OP(flow_windowed, vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
+       const vmt_tensor *rows, const vmt_tensor *cols, const vmt_flow_geometry *geometry,
+       double logit_scale);
+CPU_OP(flow_windowed_bwd_acc, vmt_tensor *dq, vmt_tensor *dk, const vmt_tensor *dflow,
+       const vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *rows,
+       const vmt_tensor *cols, const vmt_flow_geometry *geometry, double logit_scale);
 
 #endif

@@ -115,6 +115,11 @@ real REF(softmax)(real *z, int64_t count);
 real REF(gelu_of)(real x);
 real REF(silu_of)(real x);
 
+#if VMT_REF_BITS == 64 /* that of ref32: backend.h */
+void REF(flow_window_axis)(int32_t *entry, real centre, int64_t count, int64_t size,
+                           enum vmt_flow_positions positions);
+#endif
+
 /* ---- the ops: vmt_ops of tensor/tensor.h gives their formulas */
 
 #define REF_OP(name, ...) enum vmt_status REF(name)(vmt_ctx * ctx, __VA_ARGS__)

@@ -6,6 +6,7 @@
  *     dz_p = s a_p (g_u (u_p - ū) + g_v (v_p - v̄));   dq = Σ_p dz_p k_p;   dk_p += dz_p q
  * Source: FastVMT, attention motion flow.
  */
+#include "backend/flow_tiles.h"
 #include "backend/ref/ref.h"
 
 #include <string.h>
@@ -121,8 +122,8 @@ enum vmt_status REF(flow_full_bwd_acc)(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor 
 /* ---------------------------------------------------------------- where each tile looks */
 
 /* Entry indices of one axis: window of `count` around `centre`, which lies in [0, size). */
-static void window_axis(int32_t *entry, real centre, int64_t count, int64_t size,
-                        enum vmt_flow_positions positions)
+void REF(flow_window_axis)(int32_t *entry, real centre, int64_t count, int64_t size,
+                           enum vmt_flow_positions positions)
 {
     if (positions == VMT_POSITIONS_RELEASED) {
         const int64_t half = count / 2;
@@ -150,7 +151,6 @@ enum vmt_status REF(flow_windows)(vmt_ctx *ctx, vmt_tensor *rows, vmt_tensor *co
 {
     const vmt_flow_geometry *g = geometry;
     const int64_t tokens = q->shape[0], d = q->shape[1], tiles = rows->shape[0];
-    const int64_t across = (g->grid_w + g->tile_w - 1) / g->tile_w;
     const real s = logit_factor(logit_scale, d);
     real *shared, *scratch;
 
@@ -160,60 +160,22 @@ enum vmt_status REF(flow_windows)(vmt_ctx *ctx, vmt_tensor *rows, vmt_tensor *co
     frame_positions(u, v, g);
     REF_PARALLEL_FOR(ctx)
     for (int64_t t = 0; t < tiles; t++) {
-        const int64_t row = ref_min(t / across * g->tile_h + g->tile_h / 2, g->grid_h - 1);
-        const int64_t col = ref_min(t % across * g->tile_w + g->tile_w / 2, g->grid_w - 1);
         real *a = scratch + tokens * ref_thread();
         double centre[2];
-        logits(a, (const real *)q->data + (row * g->grid_w + col) * d, shared, d, tokens, s);
+        logits(a, (const real *)q->data + flow_centre_of(g, t) * d, shared, d, tokens, s);
         REF(softmax)(a, tokens);
         expected_position(a, u, v, tokens, centre);
-        window_axis((int32_t *)rows->data + t * g->window_h, (real)centre[0], g->window_h,
-                    g->grid_h, g->positions);
-        window_axis((int32_t *)cols->data + t * g->window_w, (real)centre[1], g->window_w,
-                    g->grid_w, g->positions);
+        REF(flow_window_axis)
+        ((int32_t *)rows->data + t * g->window_h, (real)centre[0], g->window_h, g->grid_h,
+         g->positions);
+        REF(flow_window_axis)
+        ((int32_t *)cols->data + t * g->window_w, (real)centre[1], g->window_w, g->grid_w,
+         g->positions);
     }
     return VMT_OK;
 }
 
 /* ---------------------------------------------------------------- keys of a window */
-
-/* Tokens first_row.., first_col.. of a tile (fewer at the right and bottom). */
-struct tile {
-    int64_t index, first_row, first_col, rows, cols;
-};
-
-static struct tile tile_at(const vmt_flow_geometry *g, int64_t index)
-{
-    const int64_t across = (g->grid_w + g->tile_w - 1) / g->tile_w;
-    struct tile t = {.index = index,
-                     .first_row = index / across * g->tile_h,
-                     .first_col = index % across * g->tile_w};
-    t.rows = ref_min(g->tile_h, g->grid_h - t.first_row);
-    t.cols = ref_min(g->tile_w, g->grid_w - t.first_col);
-    return t;
-}
-
-/* Token n of a tile: its place in the frame, its row of the flow, its own position. */
-struct query {
-    int64_t token, flow_row;
-    real own_u, own_v;
-};
-
-static struct query query_of(const vmt_flow_geometry *g, const struct tile *t, int64_t n)
-{
-    const int64_t row = n / t->cols, col = n % t->cols;
-    struct query query = {.token = (t->first_row + row) * g->grid_w + t->first_col + col};
-    if (g->positions == VMT_POSITIONS_RELEASED) {
-        query.flow_row = t->index * g->tile_h * g->tile_w + row * g->tile_w + col;
-        query.own_u = (real)row;
-        query.own_v = (real)col;
-    } else {
-        query.flow_row = query.token;
-        query.own_u = (real)(t->first_row + row);
-        query.own_v = (real)(t->first_col + col);
-    }
-    return query;
-}
 
 /* Keys of one tile's window and the positions they count as; lies in a thread's scratch. */
 struct window {
@@ -244,13 +206,10 @@ static struct window gather_window(real *memory, const real *k, int64_t d, const
             w.keys[p * d + c] = key[c];
             w.columns[c * entries + p] = key[c];
         }
-        if (g->positions == VMT_POSITIONS_RELEASED) {
-            w.u[p] = p % 2 ? 0 : (real)a;
-            w.v[p] = p % 2 ? 0 : (real)b;
-        } else {
-            w.u[p] = (real)row[a];
-            w.v[p] = (real)col[b];
-        }
+        int64_t place[2];
+        flow_entry_place(g, row, col, p, place);
+        w.u[p] = (real)place[0];
+        w.v[p] = (real)place[1];
     }
     return w;
 }
@@ -272,33 +231,33 @@ enum vmt_status REF(flow_windowed)(vmt_ctx *ctx, vmt_tensor *flow, const vmt_ten
     for (int64_t t = 0; t < tiles; t++) {
         real *a = scratch + own * ref_thread();
         const struct window w = gather_window(a + entries, k->data, d, rows, cols, geometry, t);
-        const struct tile tile = tile_at(geometry, t);
+        const flow_tile tile = flow_tile_at(geometry, t);
         for (int64_t n = 0; n < tile.rows * tile.cols; n++) {
-            const struct query query = query_of(geometry, &tile, n);
+            const flow_query query = flow_query_of(geometry, &tile, n);
             real *out = (real *)flow->data + 2 * query.flow_row;
             double position[2];
             logits(a, (const real *)q->data + query.token * d, w.columns, d, entries, s);
             REF(softmax)(a, entries);
             expected_position(a, w.u, w.v, entries, position);
-            out[0] = (real)(position[0] - (double)query.own_u);
-            out[1] = (real)(position[1] - (double)query.own_v);
+            out[0] = (real)(position[0] - (double)query.own_row);
+            out[1] = (real)(position[1] - (double)query.own_col);
         }
     }
     return VMT_OK;
 }
 
 /* dz of every token of a tile, [S, entries] by flow row, and dq += Σ dz k. */
-static void tile_query_gradient(real *dz, real *dq, const struct window *w, const struct tile *tile,
+static void tile_query_gradient(real *dz, real *dq, const struct window *w, const flow_tile *tile,
                                 const vmt_flow_geometry *g, const real *dflow, const real *flow,
                                 const real *q, int64_t d, real s, real *row)
 {
     const int64_t entries = g->window_h * g->window_w;
 
     for (int64_t n = 0; n < tile->rows * tile->cols; n++) {
-        const struct query query = query_of(g, tile, n);
+        const flow_query query = flow_query_of(g, tile, n);
         const real *gradient = dflow + 2 * query.flow_row;
-        const real mean_u = flow[2 * query.flow_row] + query.own_u;
-        const real mean_v = flow[2 * query.flow_row + 1] + query.own_v;
+        const real mean_u = flow[2 * query.flow_row] + (real)query.own_row;
+        const real mean_v = flow[2 * query.flow_row + 1] + (real)query.own_col;
         real *z = dz + query.flow_row * entries;
         logits(z, q + query.token * d, w->columns, d, entries, s);
         REF(softmax)(z, entries);
@@ -318,14 +277,14 @@ static void row_key_gradient(real *dk, const real *dz, int64_t key_row, const vm
     const int64_t entries = g->window_h * g->window_w;
 
     for (int64_t t = 0; t < rows->shape[0]; t++) {
-        const struct tile tile = tile_at(g, t);
+        const flow_tile tile = flow_tile_at(g, t);
         for (int64_t p = 0; p < entries; p++) {
             if (((const int32_t *)rows->data)[t * g->window_h + p / g->window_w] != key_row)
                 continue;
             const int64_t col = ((const int32_t *)cols->data)[t * g->window_w + p % g->window_w];
             real *out = dk + (key_row * g->grid_w + col) * d;
             for (int64_t n = 0; n < tile.rows * tile.cols; n++) {
-                const struct query query = query_of(g, &tile, n);
+                const flow_query query = flow_query_of(g, &tile, n);
                 const real z = dz[query.flow_row * entries + p];
                 for (int64_t c = 0; c < d; c++)
                     out[c] += z * q[query.token * d + c];
@@ -353,7 +312,7 @@ enum vmt_status REF(flow_windowed_bwd_acc)(vmt_ctx *ctx, vmt_tensor *dq, vmt_ten
     for (int64_t t = 0; t < tiles; t++) {
         real *row = scratch + own * ref_thread();
         const struct window w = gather_window(row + d, k->data, d, rows, cols, geometry, t);
-        const struct tile tile = tile_at(geometry, t);
+        const flow_tile tile = flow_tile_at(geometry, t);
         tile_query_gradient(dz, dq->data, &w, &tile, geometry, dflow->data, flow->data, q->data, d,
                             s, row);
     }

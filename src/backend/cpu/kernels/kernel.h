@@ -122,5 +122,9 @@ DECLARE(void, softmax_next, void *p, float *s, float scale, const float *bias, f
         float *sum, float *factor, int64_t n, bool pairs);
 DECLARE(void, softmax_grad, float *s, float *dp, int64_t row, float scale, const float *lse,
         const float *delta, int64_t n, uint32_t *p, uint32_t *ds, uint16_t *ds_rows, bool pairs);
+DECLARE(void, flow_mean, float *mean, const float *z, int64_t row, float scale, const float *u,
+        const float *v, int64_t count, int64_t queries);
+DECLARE(void, flow_grad, float *z, int64_t row, float scale, float factor, const float *from,
+        const float *u, const float *v, int64_t count, int64_t queries);
 
 #endif

@@ -3,52 +3,7 @@
  * Softmax of attention in blocks of keys, forward and backward.  Exponentials are powers of two:
  * the caller's scale has log2 e in it.
  */
-#include "backend/cpu/kernels/kernel.h"
-
-/* 2^y within 2 ulp, y <= 126; 0 below -125; NaN stays.  y = n + r, |r| <= 1/2; 2^r by interpolation
- * at Chebyshev nodes (2.5e-9). */
-static inline float exp2_of(float y)
-{
-    const float magic = 0x1.8p23f;
-    const float c = y > 126.0f ? 126.0f : y;
-    const float t = c + magic;
-    const float r = c - (t - magic);
-    float p = 1.5461444696e-4f;
-
-    p = p * r + 1.3400428177e-3f;
-    p = p * r + 9.6180566785e-3f;
-    p = p * r + 5.5503272267e-2f;
-    p = p * r + 2.4022650922e-1f;
-    p = p * r + 6.9314720670e-1f;
-    p = p * r + 1.0f;
-    const float e = float_of(bits_of(p) + (bits_of(t) << 23));
-    return c < -125.0f ? 0.0f : (c != c ? c : e);
-}
-
-#ifdef __AVX512F__
-/* The same on a vector of finite y, with the scaling by an instruction; where the result is rounded
- * to bf16 a polynomial of degree 4 is enough (3.5e-6). */
-static inline __m512 exp2_vector(__m512 y, bool coarse)
-{
-    const __m512 n = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    const __m512 r = _mm512_sub_ps(y, n);
-    __m512 p;
-
-    if (coarse) {
-        p = _mm512_fmadd_ps(_mm512_set1_ps(9.6663685154e-3f), r, _mm512_set1_ps(5.5921975842e-2f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.4022349038e-1f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.9312104520e-1f));
-    } else {
-        p = _mm512_fmadd_ps(_mm512_set1_ps(1.5461444696e-4f), r, _mm512_set1_ps(1.3400428177e-3f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.6180566785e-3f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.5503272267e-2f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.4022650922e-1f));
-        p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.9314720670e-1f));
-    }
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
-}
-#endif
+#include "backend/cpu/kernels/kernel_vector.h"
 
 enum { ROUND = 32 };
 static const float FINITE = 1e30f;
@@ -94,10 +49,9 @@ static inline float powers(void *p, const float *s, float scale, float max, int6
     __m512 sum = _mm512_setzero_ps(), more = sum;
 
     for (int64_t j = 0; j < n; j += ROUND) {
-        const __m512 low =
-            exp2_vector(_mm512_fmsub_ps(_mm512_loadu_ps(s + j), factor, shift), pairs);
+        const __m512 low = exp2_vec(_mm512_fmsub_ps(_mm512_loadu_ps(s + j), factor, shift), pairs);
         const __m512 high =
-            exp2_vector(_mm512_fmsub_ps(_mm512_loadu_ps(s + j + LANES), factor, shift), pairs);
+            exp2_vec(_mm512_fmsub_ps(_mm512_loadu_ps(s + j + LANES), factor, shift), pairs);
         sum = _mm512_add_ps(sum, low);
         more = _mm512_add_ps(more, high);
 #ifdef __AVX512BF16__
@@ -169,9 +123,9 @@ static inline void grad_pairs(const float *s, const float *dp, int64_t row, floa
     const __m512 delta0 = _mm512_set1_ps(delta[0]), delta1 = _mm512_set1_ps(delta[1]);
 
     for (int64_t j = 0; j < n; j += LANES) {
-        const __m512 p0 = exp2_vector(_mm512_fmsub_ps(_mm512_loadu_ps(s + j), factor, lse0), true);
+        const __m512 p0 = exp2_vec(_mm512_fmsub_ps(_mm512_loadu_ps(s + j), factor, lse0), true);
         const __m512 p1 =
-            exp2_vector(_mm512_fmsub_ps(_mm512_loadu_ps(s + row + j), factor, lse1), true);
+            exp2_vec(_mm512_fmsub_ps(_mm512_loadu_ps(s + row + j), factor, lse1), true);
         const __m512 ds0 = _mm512_mul_ps(p0, _mm512_sub_ps(_mm512_loadu_ps(dp + j), delta0));
         const __m512 ds1 = _mm512_mul_ps(p1, _mm512_sub_ps(_mm512_loadu_ps(dp + row + j), delta1));
         const __m512bh both_p = _mm512_cvtne2ps_pbh(p1, p0), both = _mm512_cvtne2ps_pbh(ds1, ds0);
@@ -192,7 +146,7 @@ static inline void grad_row(float *s, float *dp, float scale, float lse, float d
     const __m512 mean = _mm512_set1_ps(delta);
 
     for (int64_t j = 0; j < n; j += LANES) {
-        const __m512 p = exp2_vector(_mm512_fmsub_ps(_mm512_loadu_ps(s + j), factor, shift), false);
+        const __m512 p = exp2_vec(_mm512_fmsub_ps(_mm512_loadu_ps(s + j), factor, shift), false);
         _mm512_storeu_ps(s + j, p);
         _mm512_storeu_ps(dp + j, _mm512_mul_ps(p, _mm512_sub_ps(_mm512_loadu_ps(dp + j), mean)));
     }

@@ -4,11 +4,7 @@
  * registers over all steps.  Each step loads the panel's vectors once and multiplies them by one
  * unit of each row.
  */
-#include "backend/cpu/kernels/kernel.h"
-
-typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
-
-#define INLINE static inline __attribute__((always_inline))
+#include "backend/cpu/kernels/kernel_vector.h"
 
 /* ---------------------------------------------------------------- packing */
 
@@ -124,13 +120,6 @@ void KERNEL(pack_along)(uint32_t *units, int64_t unit_panel, cpu_rows x, int64_t
 
 /* ---------------------------------------------------------------- tiles */
 
-INLINE vec load(const void *from)
-{
-    vec x;
-    memcpy(&x, from, sizeof x);
-    return x;
-}
-
 /* sum + a b of a step: floats, or bf16 pairs whose two products are added. */
 INLINE vec multiply_add(vec sum, uint32_t a, vec b, bool pairs)
 {
@@ -161,11 +150,12 @@ INLINE void tile(float *c, const cpu_product *p, const uint32_t *a, const uint32
                  const float *factor, int vectors, bool pairs)
 {
     vec sum[CPU_TILE_ROWS][PANEL_VECTORS];
-    const int64_t a_row = p->a_row, a_step = p->a_step, c_row = p->c_row;
+    const int64_t a_row = p->a_row, a_step = p->a_step, b_step = p->b_step;
+    const int64_t c_row = p->c_row;
 
     EACH_SUM(r, v)
     sum[r][v] = (vec){0};
-    for (int64_t s = 0; s < p->steps; s++, a += a_step, b += PANEL) {
+    for (int64_t s = 0; s < p->steps; s++, a += a_step, b += b_step) {
         vec right[PANEL_VECTORS];
         UNROLLED for (int v = 0; v < vectors; v++) right[v] = load(b + v * LANES);
         EACH_SUM(r, v)

@@ -38,4 +38,6 @@ const cpu_kernels KERNEL_PASTE(vmt_cpu_, kernels, VMT_CPU_LEVEL) = {
     .product = KERNEL(product),
     .softmax_next = KERNEL(softmax_next),
     .softmax_grad = KERNEL(softmax_grad),
+    .flow_mean = KERNEL(flow_mean),
+    .flow_grad = KERNEL(flow_grad),
 };
