@@ -25,7 +25,8 @@ typedef struct cli_options {
     const char *command; /* "transfer", … */
     vmt_model_paths paths;
     const char *reference, *motion, *embeddings, *output, *preset, *backend, *dtype;
-    const char *compare, *latent, *checkpoint_file, *resume, *fit, *codec, *preview_path;
+    const char *compare, *latent, *checkpoint_file, *resume, *fit, *damaged, *codec;
+    const char *preview_path;
     const char *shape, *text_shape, *vae_shape; /* make-model */
     int64_t threads, start, stride, crf, checkpoint, preview, seed_models, layers;
     double start_seconds;

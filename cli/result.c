@@ -20,14 +20,15 @@ static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
     const cli_options *o = s->options;
     cJSON *files = cJSON_AddObjectToObject(root, "files");
     cJSON *seconds = cJSON_AddObjectToObject(root, "seconds");
-    bool whole =
-        files && seconds && add_text(root, "command", o->command) &&
-        add_text(files, "model", o->paths.dir) && add_text(files, "dit", o->paths.dit) &&
-        add_text(files, "vae", o->paths.vae) && add_text(files, "text", o->paths.text) &&
-        add_text(files, "tokenizer", o->paths.tokenizer) &&
-        add_text(files, "reference", o->reference) && add_text(files, "motion", o->motion) &&
-        add_text(files, "embeddings", o->embeddings) && add_text(files, "output", o->output) &&
-        add_text(files, "fit", o->fit) && add_text(files, "codec", o->codec);
+    bool whole = files && seconds && add_text(root, "command", o->command) &&
+                 add_text(files, "model", o->paths.dir) && add_text(files, "dit", o->paths.dit) &&
+                 add_text(files, "vae", o->paths.vae) && add_text(files, "text", o->paths.text) &&
+                 add_text(files, "tokenizer", o->paths.tokenizer) &&
+                 add_text(files, "reference", o->reference) &&
+                 add_text(files, "motion", o->motion) &&
+                 add_text(files, "embeddings", o->embeddings) &&
+                 add_text(files, "output", o->output) && add_text(files, "fit", o->fit) &&
+                 add_text(files, "damaged", o->damaged) && add_text(files, "codec", o->codec);
 
     for (int i = 0; whole && i < VMT_PHASE_COUNT; i++)
         if (r->phase_seconds[i] > 0)

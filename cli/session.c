@@ -78,6 +78,9 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
     if (options->fit && strcmp(options->fit, "crop") && strcmp(options->fit, "pad") &&
         strcmp(options->fit, "stretch"))
         return cli_fail_text(VMT_E_ARG, "--fit %s: one of crop|pad|stretch", options->fit);
+    if (options->damaged && strcmp(options->damaged, "error") &&
+        strcmp(options->damaged, "conceal"))
+        return cli_fail_text(VMT_E_ARG, "--damaged %s: one of error|conceal", options->damaged);
     enum vmt_status status = vmt_ctx_open(&s->ctx, &config);
     if (status != VMT_OK)
         return cli_fail(s, status);
@@ -119,6 +122,8 @@ enum vmt_status cli_read_reference(const cli_session *s, vmt_clip *clip, bool li
         options.fit = MEDIA_FIT_PAD;
     if (o->fit && !strcmp(o->fit, "stretch"))
         options.fit = MEDIA_FIT_STRETCH;
+    if (o->damaged && !strcmp(o->damaged, "conceal"))
+        options.damaged = MEDIA_DAMAGED_CONCEAL;
     if (limited) {
         vmt_model_native(s->model, &native);
         options.most_frames = native.frames;

@@ -37,20 +37,26 @@ static enum vmt_status no_video(vmt_ctx *ctx, const media_container *in, const c
                     in->format->nb_streams, audio);
 }
 
-static enum vmt_status open_format(vmt_ctx *ctx, media_container *in, const char *path)
+int media_open_local(AVFormatContext **format, const char *path)
 {
     const size_t size = strlen(path) + 8;
     char *url = malloc(size); /* "file:" keeps "http:…" and "concat:…" plain names */
     AVDictionary *options = NULL;
-    int error = AVERROR(ENOMEM);
 
-    if (url) {
-        snprintf(url, size, "file:%s", path);
-        av_dict_set(&options, "protocol_whitelist", "file", 0);
-        error = avformat_open_input(&in->format, url, NULL, &options);
-        av_dict_free(&options);
-        free(url);
-    }
+    if (!url)
+        return AVERROR(ENOMEM);
+    snprintf(url, size, "file:%s", path);
+    av_dict_set(&options, "protocol_whitelist", "file", 0);
+    const int error = avformat_open_input(format, url, NULL, &options);
+    av_dict_free(&options);
+    free(url);
+    return error;
+}
+
+static enum vmt_status open_format(vmt_ctx *ctx, media_container *in, const char *path)
+{
+    const int error = media_open_local(&in->format, path);
+
     /* Readers of damaged heads use all three; that the file can be read was checked before. */
     if (error == AVERROR_INVALIDDATA || error == AVERROR(EINVAL) || error == AVERROR(EIO))
         return vmt_fail(ctx, VMT_E_FORMAT,
@@ -79,7 +85,9 @@ double media_container_fps(const media_container *in)
     const AVRational guess = av_guess_frame_rate(in->format, in->stream, NULL);
     const double first = average.num > 0 && average.den > 0 ? av_q2d(average) : 0;
     const double second = guess.num > 0 && guess.den > 0 ? av_q2d(guess) : 0;
-    const double fps = first > 0 ? first : second > 0 ? second : 25;
+    /* an average over a gap or a rounded time base is near the rate the file was made for */
+    const bool near = first > 0 && second > 0 && fabs(second / first - 1) < 0.005;
+    const double fps = first > 0 && !near ? first : second > 0 ? second : 25;
     return fps > 1000 ? 1000 : fps < 0.001 ? 0.001 : fps;
 }
 

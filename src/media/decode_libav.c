@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_THREADS = 16, ROW_SLACK = 64 };
+enum { MAX_THREADS = 16, ROW_SLACK = 64, MOST_EARLY = 256 };
 
 /* Output pixel (x, y) is input pixel (x, y), or (y, x) if transposed, each mirrored if flipped. */
 typedef struct orientation {
@@ -32,6 +32,8 @@ typedef struct decoder {
     int64_t rows_stride;
     orientation turn;
     int64_t frames, packets;
+    int64_t early[MOST_EARLY]; /* stamps of the packets sent before the first frame came out */
+    int early_count;
     int64_t first_stamp;
     double last_time;
     bool draining;
@@ -79,6 +81,7 @@ static enum vmt_status open_codec(vmt_ctx *ctx, decoder *d, const char *path)
     error = avcodec_parameters_to_context(d->codec, par);
     if (error >= 0) {
         d->codec->pkt_timebase = d->in.stream->time_base;
+        d->codec->flags |= AV_CODEC_FLAG_OUTPUT_CORRUPT; /* seen and judged, not dropped */
         d->codec->max_pixels = (int64_t)MEDIA_MAX_SIDE * MEDIA_MAX_SIDE;
         d->codec->thread_count = ctx->threads < 1             ? 1
                                  : ctx->threads > MAX_THREADS ? MAX_THREADS
@@ -97,17 +100,34 @@ static enum vmt_status damaged(vmt_ctx *ctx, const media_source *s, const decode
     if (error < 0)
         av_strerror(error, text, sizeof text);
     return vmt_fail(ctx, VMT_E_FORMAT,
-                    "%s: damaged at frame %" PRId64 " (%s): fetch the file again or re-encode it",
-                    s->path, d->frames, text);
+                    "%s: damaged at frame %" PRId64 ", %.2f s (%s): fetch the file again, use "
+                    "frames before or behind (--start, --frames), or mend it (--damaged conceal)",
+                    s->path, d->frames, d->frames ? d->last_time + 1 / s->fps : 0, text);
+}
+
+/* A frame that cannot be decoded, or not whole: fails unless it may be left out or mended. */
+static enum vmt_status meet_damage(vmt_ctx *ctx, media_source *s, const decoder *d, int error)
+{
+    if (error == AVERROR(ENOMEM))
+        return media_av_fail(ctx, s->path, "decoding", error);
+    if (s->conceal)
+        s->concealed++;
+    else if (!d->frames)
+        s->skipped++; /* a recording may begin between key frames */
+    else
+        return damaged(ctx, s, d, error);
+    return VMT_OK;
 }
 
 /* The index of an MP4 says how many packets there are, so that a cut file shows. */
-static enum vmt_status check_end(vmt_ctx *ctx, const media_source *s, const decoder *d)
+static enum vmt_status check_end(vmt_ctx *ctx, media_source *s, const decoder *d)
 {
     const bool counted = strstr(d->in.format->iformat->name, "mov") != NULL;
     const int64_t wanted = d->in.stream->nb_frames;
 
-    if (counted && wanted > d->packets)
+    if (counted && wanted > d->packets && s->conceal)
+        s->concealed += wanted - d->packets;
+    else if (counted && wanted > d->packets)
         return vmt_fail(ctx, VMT_E_FORMAT,
                         "%s: cut off after frame %" PRId64 " of %" PRId64
                         ": fetch the file again, or take fewer frames (--frames)",
@@ -118,49 +138,70 @@ static enum vmt_status check_end(vmt_ctx *ctx, const media_source *s, const deco
 /* Sends the next packet of our stream, or the end. */
 static enum vmt_status feed(vmt_ctx *ctx, media_source *s, decoder *d)
 {
-    for (;;) {
-        int error = av_read_frame(d->in.format, d->packet);
-        if (error == AVERROR_EOF ||
-            (error < 0 && d->in.format->pb && avio_feof(d->in.format->pb))) {
-            VMT_TRY(check_end(ctx, s, d));
-            d->draining = true;
-            error = avcodec_send_packet(d->codec, NULL);
-            return error < 0 && error != AVERROR_EOF ? damaged(ctx, s, d, error) : VMT_OK;
-        }
-        if (error < 0)
-            return damaged(ctx, s, d, error);
-        if (d->packet->stream_index != d->in.stream->index) {
-            av_packet_unref(d->packet);
-            continue;
-        }
-        const bool corrupt = d->packet->flags & AV_PKT_FLAG_CORRUPT;
-        d->packets += !corrupt;
-        error = avcodec_send_packet(d->codec, d->packet);
-        av_packet_unref(d->packet);
-        if (corrupt)
-            return damaged(ctx, s, d, 0);
-        /* a recording may begin between key frames: what cannot be shown there is skipped */
-        if (error < 0 && (d->frames || error != AVERROR_INVALIDDATA))
-            return damaged(ctx, s, d, error);
-        if (error >= 0)
-            return VMT_OK;
+    int error = av_read_frame(d->in.format, d->packet);
+
+    if (error < 0) {
+        const bool at_end =
+            error == AVERROR_EOF || (d->in.format->pb && avio_feof(d->in.format->pb));
+        VMT_TRY(at_end ? check_end(ctx, s, d) : meet_damage(ctx, s, d, error));
+        d->draining = true;
+        error = avcodec_send_packet(d->codec, NULL);
+        return error < 0 && error != AVERROR_EOF ? meet_damage(ctx, s, d, error) : VMT_OK;
     }
+    if (d->packet->stream_index != d->in.stream->index) {
+        av_packet_unref(d->packet);
+        return VMT_OK;
+    }
+    const bool corrupt = d->packet->flags & AV_PKT_FLAG_CORRUPT;
+    d->packets += !corrupt;
+    if (!d->frames && d->early_count < MOST_EARLY && !(d->packet->flags & AV_PKT_FLAG_DISCARD) &&
+        d->packet->pts != AV_NOPTS_VALUE)
+        d->early[d->early_count++] = d->packet->pts;
+    error = avcodec_send_packet(d->codec, d->packet);
+    av_packet_unref(d->packet);
+    return error < 0 || corrupt ? meet_damage(ctx, s, d, error) : VMT_OK;
+}
+
+/* Decoders drop a first key frame that they cannot read without a word. */
+static void count_skipped(media_source *s, const decoder *d)
+{
+    int64_t before = 0;
+
+    for (int i = 0; i < d->early_count; i++)
+        before += d->early[i] < d->frame->pts;
+    if (d->frame->pts != AV_NOPTS_VALUE && before > s->skipped + s->concealed)
+        s->skipped = before;
 }
 
 static void stamp(media_source *s, decoder *d, double *time)
 {
     const int64_t at = d->frame->best_effort_timestamp;
+    const double unit = av_q2d(d->in.stream->time_base);
 
     if (!d->frames) {
+        count_skipped(s, d);
         d->first_stamp = at;
+        s->origin = at != AV_NOPTS_VALUE ? (double)at * unit : 0;
         *time = 0;
     } else if (at != AV_NOPTS_VALUE && d->first_stamp != AV_NOPTS_VALUE) {
-        *time = (double)(at - d->first_stamp) * av_q2d(d->in.stream->time_base);
+        *time = (double)(at - d->first_stamp) * unit;
     } else {
         *time = d->last_time + 1 / s->fps;
     }
+    if (*time < d->last_time) /* damaged stamps */
+        *time = d->last_time;
     d->last_time = *time;
     d->frames++;
+}
+
+/* The next picture, whole or not; *error: AVERROR_EOF at the end, else what decoding it came to. */
+static enum vmt_status receive(vmt_ctx *ctx, media_source *s, decoder *d, int *error)
+{
+    while ((*error = avcodec_receive_frame(d->codec, d->frame)) == AVERROR(EAGAIN) && !d->draining)
+        VMT_TRY(feed(ctx, s, d));
+    if (*error == AVERROR(EAGAIN))
+        *error = AVERROR_EOF;
+    return VMT_OK;
 }
 
 static enum vmt_status decoder_next(vmt_ctx *ctx, media_source *s, bool *more, double *time)
@@ -168,18 +209,25 @@ static enum vmt_status decoder_next(vmt_ctx *ctx, media_source *s, bool *more, d
     decoder *d = s->state;
     int error;
 
-    while ((error = avcodec_receive_frame(d->codec, d->frame)) == AVERROR(EAGAIN) && !d->draining)
-        VMT_TRY(feed(ctx, s, d));
+    for (;;) {
+        VMT_TRY(receive(ctx, s, d, &error));
+        if (error == AVERROR_EOF)
+            break;
+        if (error >= 0 && !d->frame->decode_error_flags &&
+            !(d->frame->flags & AV_FRAME_FLAG_CORRUPT))
+            break;
+        VMT_TRY(meet_damage(ctx, s, d, error));
+        if (error >= 0 && s->conceal)
+            break;
+    }
     *more = error >= 0;
-    if (error == AVERROR_EOF || error == AVERROR(EAGAIN))
+    if (!*more)
         return d->frames || !d->packets
                    ? VMT_OK
                    : vmt_fail(ctx, VMT_E_FORMAT,
                               "%s: none of its frames can be decoded: fetch the file again or "
                               "re-encode it",
                               s->path);
-    if (error < 0 || d->frame->decode_error_flags || (d->frame->flags & AV_FRAME_FLAG_CORRUPT))
-        return damaged(ctx, s, d, error);
     VMT_TRY(media_check_size(ctx, s->path, d->frame->width, d->frame->height));
     s->width = d->turn.transposed ? d->frame->height : d->frame->width;
     s->height = d->turn.transposed ? d->frame->width : d->frame->height;
@@ -243,15 +291,17 @@ static enum vmt_status scale(vmt_ctx *ctx, const media_source *s, decoder *d)
     const int strides[4] = {(int)d->rows_stride};
 
     full = full || f->color_range == AVCOL_RANGE_JPEG ||
-           (about && (about->flags & AV_PIX_FMT_FLAG_RGB));
+           (about && (about->flags & AV_PIX_FMT_FLAG_RGB)) ||
+           (about && about->nb_components < 3 && f->color_range == AVCOL_RANGE_UNSPECIFIED);
     d->scaler = sws_getCachedContext(d->scaler, f->width, f->height, format, f->width, f->height,
                                      AV_PIX_FMT_RGB24, flags, NULL, NULL, NULL);
     if (!d->scaler)
         return vmt_fail(ctx, VMT_E_UNSUPPORTED, "%s: pixel format %s cannot be converted", s->path,
                         about ? about->name : "unknown");
-    /* fails for formats without a matrix (RGB, grey), which need none */
-    (void)sws_setColorspaceDetails(d->scaler, sws_getCoefficients(matrix_of(f)), full,
-                                   sws_getCoefficients(SWS_CS_ITU709), 1, 0, 1 << 16, 1 << 16);
+    /* fails for formats without a matrix, which need none; deep RGB goes by way of Y'CbCr, with one
+     * matrix there and back */
+    const int *matrix = sws_getCoefficients(matrix_of(f));
+    (void)sws_setColorspaceDetails(d->scaler, matrix, full, matrix, 1, 0, 1 << 16, 1 << 16);
     const int rows = sws_scale(d->scaler, (const uint8_t *const *)f->data, f->linesize, 0,
                                f->height, planes, strides);
     return rows == f->height

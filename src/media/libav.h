@@ -17,7 +17,10 @@ typedef struct media_container {
     AVStream *stream;
 } media_container;
 
-/* Only local files are touched, whatever a playlist says.  Errors: VMT_E_IO, VMT_E_FORMAT. */
+/* Only local files are touched, whatever a playlist says.  Returns 0 or libav's error. */
+int media_open_local(AVFormatContext **format, const char *path);
+
+/* Errors: VMT_E_IO, VMT_E_FORMAT. */
 enum vmt_status media_container_open(vmt_ctx *ctx, media_container *in, const char *path);
 
 /* Frames per second: the stream's average, else a guess; > 0, <= 1000. */

@@ -32,24 +32,34 @@ enum media_fit {
     MEDIA_FIT_STRETCH   /* all of it, distorted */
 };
 
+/* What is done about damage behind the first whole frame; what lies before it is skipped. */
+enum media_damaged {
+    MEDIA_DAMAGED_ERROR = 0, /* the clip is refused */
+    MEDIA_DAMAGED_CONCEAL /* frames are taken as the decoder mends them, from the very first on */
+};
+
 typedef struct media_read_options {
     int64_t start_frame;   /* first frame taken, from 0; of the source, before resampling */
     double start_seconds;  /* the same as a time; used when > 0 */
     int64_t frames;        /* 0: all there are */
-    int64_t stride;        /* every stride-th frame (0: 1); motion gets that much faster */
+    int64_t stride;        /* every stride-th frame (0: 1), shown that much longer: speed stays */
     double fps;            /* resampled to this rate by nearest timestamp; speed stays; 0: as it is.
-                              Folders of pictures are taken to have this rate */
+                              Pictures are taken to be stride times as many a second */
     int64_t width, height; /* 0: as it is */
     enum media_fit fit;
+    enum media_damaged damaged;
     /* limits on what is left as it is: a longer clip ends there, frames of more pixels get this
      * size (sides exchanged when the clip stands upright and this lies, or the reverse); 0: none */
     int64_t most_frames, most_width, most_height;
+    double *start_time; /* if not NULL: filled with the first frame's time by the file's clock */
 } media_read_options;
 
 /**
  * Reads a clip.  `options` may be NULL.  Colours become full-range RGB by the stream's matrix and
  * range (untagged: BT.709 from 1280x577 pixels on, else BT.601; limited); rotation and pixel aspect
- * of the stream are applied; alpha is dropped; the transfer curve is left alone.
+ * of the stream are applied; alpha is dropped; the transfer curve is left alone.  The clip has a
+ * constant rate: without `fps` and when a frame lies more than half a period from its place, the
+ * frames are resampled to their own average rate.
  * Errors: VMT_E_IO, VMT_E_FORMAT (no video, no frame, damaged, too large), VMT_E_ARG (fewer frames
  * than asked for), VMT_E_MEMORY, VMT_E_UNSUPPORTED (needs libav), VMT_E_CANCELLED.
  */

@@ -7,6 +7,7 @@
 #include "media/source.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +15,9 @@ typedef struct reader {
     media_source *source;
     media_read_options want;
     vmt_clip *clip;      /* filled frame by frame; width and height 0 before the first */
-    int64_t room;        /* frames that clip->pixels can hold */
+    int64_t room;        /* frames that clip->pixels and times can hold */
+    double *times;       /* of the frames in the clip */
+    double time;         /* of the current frame */
     uint8_t *rgb;        /* the current frame at its own size */
     size_t rgb_bytes;    /* of it */
     uint8_t *held;       /* resampling: the frame before, already fitted */
@@ -23,6 +26,7 @@ typedef struct reader {
     int64_t index;       /* frames of the source seen */
     int64_t since_start; /* of these, from the first wanted one on */
     double first_time;   /* time of the first frame to take */
+    double end_time;     /* of the last frame seen */
     bool started;        /* first_time is known */
 } reader;
 
@@ -67,12 +71,14 @@ static enum vmt_status make_room(vmt_ctx *ctx, reader *r)
     int64_t room = r->want.frames ? r->want.frames : 2 * r->room + 1;
     room = room > most ? most : room;
     void *pixels = realloc(clip->pixels, frame_bytes(clip) * (size_t)room);
-    if (!pixels)
+    clip->pixels = pixels ? pixels : clip->pixels;
+    void *times = realloc(r->times, sizeof *r->times * (size_t)room);
+    r->times = times ? times : r->times;
+    if (!pixels || !times)
         return vmt_fail(ctx, VMT_E_MEMORY,
                         "%s: no memory for %" PRId64 " frames of %" PRId64 "x%" PRId64
                         " pixels: take fewer (--frames) or smaller ones (--size)",
                         r->source->path, room, clip->width, clip->height);
-    clip->pixels = pixels;
     r->room = room;
     return VMT_OK;
 }
@@ -144,36 +150,31 @@ static enum vmt_status append(vmt_ctx *ctx, reader *r, const uint8_t *fitted)
         memcpy(to, fitted, frame_bytes(r->clip));
     else
         VMT_TRY(fetch(ctx, r, to));
-    r->clip->frames++;
+    r->times[r->clip->frames++] = r->time;
     return VMT_OK;
 }
 
 /* ---- which frames */
 
 /* True from the first wanted frame on. */
-static bool has_started(reader *r, double time)
+static bool has_started(reader *r)
 {
     const double half = 0.5 / r->source->fps;
 
-    if (!r->started)
-        r->started = r->want.start_seconds > 0 ? time >= r->want.start_seconds - half
-                                               : r->index >= r->want.start_frame;
+    if (r->started)
+        return true;
+    r->started = r->want.start_seconds > 0 ? r->time >= r->want.start_seconds - half
+                                           : r->index >= r->want.start_frame;
+    r->first_time = r->time;
     return r->started;
-}
-
-static enum vmt_status take_by_index(vmt_ctx *ctx, reader *r, double time)
-{
-    if (!has_started(r, time))
-        return VMT_OK;
-    return r->since_start++ % r->want.stride ? VMT_OK : append(ctx, r, NULL);
 }
 
 static double wanted_time(const reader *r)
 {
-    return r->first_time + (double)(r->clip->frames * r->want.stride) / r->want.fps;
+    return r->first_time + (double)r->clip->frames / r->want.fps;
 }
 
-/* The held frame is the nearest for all wanted times up to the middle between it and `time`. */
+/* The held frame is the nearest for all wanted times up to the middle between it and the next. */
 static enum vmt_status emit_held(vmt_ctx *ctx, reader *r, double until)
 {
     while (r->holds && !is_full(r) && wanted_time(r) <= until)
@@ -181,45 +182,96 @@ static enum vmt_status emit_held(vmt_ctx *ctx, reader *r, double until)
     return VMT_OK;
 }
 
-static enum vmt_status take_by_time(vmt_ctx *ctx, reader *r, double time)
+static enum vmt_status take_by_time(vmt_ctx *ctx, reader *r)
 {
     void *memory;
 
-    if (!has_started(r, time))
-        return VMT_OK;
     if (!r->held) {
         VMT_TRY(vmt_alloc(ctx, &memory, frame_bytes(r->clip), 1));
         r->held = memory;
-        r->first_time = time;
     }
-    VMT_TRY(emit_held(ctx, r, (r->held_time + time) / 2));
+    VMT_TRY(emit_held(ctx, r, (r->held_time + r->time) / 2));
     r->holds = true;
-    r->held_time = time;
+    r->held_time = r->time;
     return fetch(ctx, r, r->held);
 }
 
-/* The last frame is shown for one more period; a wanted time at its very end is the next one's. */
-static enum vmt_status finish_by_time(vmt_ctx *ctx, reader *r)
+static enum vmt_status take(vmt_ctx *ctx, reader *r)
 {
-    return emit_held(ctx, r, r->held_time + (1 - 1e-6) / r->source->fps);
+    if (!has_started(r))
+        return VMT_OK;
+    r->end_time = r->time + 1 / r->source->fps; /* the last frame is shown for one more period */
+    if (r->since_start++ % r->want.stride)
+        return VMT_OK;
+    return r->want.fps > 0 ? take_by_time(ctx, r) : append(ctx, r, NULL);
 }
 
 static enum vmt_status read_frames(vmt_ctx *ctx, reader *r)
 {
-    const bool by_time = r->want.fps > 0;
-    double time = 0;
     bool more = true;
 
     for (; !is_full(r); r->index++) {
         VMT_TRY(vmt_check_cancelled(ctx));
-        VMT_TRY(r->source->next(ctx, r->source, &more, &time));
+        VMT_TRY(r->source->next(ctx, r->source, &more, &r->time));
         if (!more)
             break;
         choose_size(r);
         VMT_TRY(media_check_size(ctx, r->source->path, r->clip->width, r->clip->height));
-        VMT_TRY(by_time ? take_by_time(ctx, r, time) : take_by_index(ctx, r, time));
+        VMT_TRY(take(ctx, r));
     }
-    return by_time ? finish_by_time(ctx, r) : VMT_OK;
+    /* a wanted time at the very end is the next frame's */
+    return emit_held(ctx, r, r->end_time - 1e-6 / r->source->fps);
+}
+
+/* ---- a constant rate */
+
+/* The rate of `gaps` gaps in `span` seconds; a usual one when it fits to a millisecond, which is as
+ * fine as some containers count. */
+static double rate_of(int64_t gaps, double span)
+{
+    const double rate = (double)gaps / span;
+    const double usual[] = {round(rate), round(rate * 1.001) / 1.001};
+
+    for (int i = 0; i < 2; i++)
+        if (usual[i] > 0 && fabs((double)gaps / usual[i] - span) <= 1e-3)
+            return usual[i];
+    return rate;
+}
+
+/* 0 when the frames may stay as they came; else the constant rate to read them at: one lies more
+ * than half a period from its place, which would change the motion's timing. */
+static double needed_rate(reader *r)
+{
+    vmt_clip *clip = r->clip;
+    const int64_t gaps = clip->frames - 1;
+    const double span = gaps > 0 ? r->times[gaps] - r->times[0] : 0;
+    const double period = span / (double)gaps;
+    double farthest = 0;
+
+    if (!(span > 0) || r->want.fps > 0)
+        return 0;
+    for (int64_t i = 1; i < gaps; i++)
+        farthest = fmax(farthest, fabs(r->times[i] - r->times[0] - (double)i * period));
+    const bool steady = farthest <= period * (0.5 + 1e-6);
+    const double average = rate_of(gaps, span);
+    if (steady && fabs(span - (double)gaps / clip->fps) > period / 2)
+        clip->fps = average; /* steady, but not at the file's own rate */
+    /* a file that lacks some of its frames keeps its rate */
+    return steady ? 0 : clip->fps >= average && clip->fps <= 1.1 * average ? clip->fps : average;
+}
+
+/* ---- the whole */
+
+static void report_damage(vmt_ctx *ctx, const media_source *s)
+{
+    if (s->skipped)
+        vmt_log(ctx, VMT_LOG_WARNING,
+                "%s: frames at its beginning that cannot be decoded are left out: %" PRId64,
+                s->path, s->skipped);
+    if (s->concealed)
+        vmt_log(ctx, VMT_LOG_WARNING,
+                "%s: damaged: frames lost or taken as the decoder mended them: %" PRId64, s->path,
+                s->concealed);
 }
 
 static enum vmt_status check_count(vmt_ctx *ctx, const reader *r)
@@ -258,29 +310,54 @@ static enum vmt_status open_source(vmt_ctx *ctx, media_source *source, const cha
     return media_open_file(ctx, source, path);
 }
 
-enum vmt_status media_read(vmt_ctx *ctx, vmt_clip *clip, const char *path,
-                           const media_read_options *options)
+/* *rate: 0, or the constant rate that the clip has to be read at instead. */
+static enum vmt_status read_once(vmt_ctx *ctx, vmt_clip *clip, const char *path,
+                                 const media_read_options *want, double *rate)
 {
     media_source source = {.path = path, .pixel_aspect = 1};
-    reader r = {.source = &source, .clip = clip};
+    reader r = {.source = &source, .clip = clip, .want = *want};
 
-    *clip = (vmt_clip){0};
-    if (options)
-        r.want = *options;
-    VMT_TRY(check_options(ctx, &r.want));
-    if (!r.want.stride)
-        r.want.stride = 1;
-    VMT_TRY(open_source(ctx, &source, path, r.want.fps));
-    clip->fps = r.want.fps > 0 ? r.want.fps : source.fps;
+    *rate = 0;
+    VMT_TRY(open_source(ctx, &source, path, want->fps * (double)want->stride));
+    source.conceal = want->damaged == MEDIA_DAMAGED_CONCEAL;
+    clip->fps = want->fps > 0 ? want->fps : source.fps / (double)want->stride;
     enum vmt_status status = read_frames(ctx, &r);
     if (status == VMT_OK)
         status = check_count(ctx, &r);
+    if (status == VMT_OK)
+        *rate = needed_rate(&r);
+    if (status == VMT_OK && !(*rate > 0))
+        report_damage(ctx, &source);
+    if (want->start_time)
+        *want->start_time = source.origin + r.first_time;
     source.close(&source);
     free(r.rgb);
+    free(r.times);
     vmt_free(r.held);
-    if (status == VMT_OK)
+    if (status == VMT_OK && !(*rate > 0))
         shrink(clip);
     else
         vmt_clip_free(clip);
     return status;
+}
+
+enum vmt_status media_read(vmt_ctx *ctx, vmt_clip *clip, const char *path,
+                           const media_read_options *options)
+{
+    media_read_options want = {0};
+    double rate;
+
+    *clip = (vmt_clip){0};
+    if (options)
+        want = *options;
+    VMT_TRY(check_options(ctx, &want));
+    if (!want.stride)
+        want.stride = 1;
+    VMT_TRY(read_once(ctx, clip, path, &want, &rate));
+    if (!(rate > 0))
+        return VMT_OK;
+    vmt_log(ctx, VMT_LOG_INFO, "%s: variable frame rate, read at %.6g a second (--fps for another)",
+            path, rate);
+    want.fps = rate;
+    return read_once(ctx, clip, path, &want, &rate);
 }

@@ -11,10 +11,13 @@
 
 typedef struct media_source {
     void *state;
-    const char *path;      /* for messages; borrowed */
-    double fps;            /* > 0 */
-    double pixel_aspect;   /* width of a pixel over its height, as shown */
-    int64_t width, height; /* of the current frame, as shown (rotation applied) */
+    const char *path;           /* for messages; borrowed */
+    double fps;                 /* > 0 */
+    double pixel_aspect;        /* width of a pixel over its height, as shown */
+    int64_t width, height;      /* of the current frame, as shown (rotation applied) */
+    double origin;              /* of the first frame, by the file's clock; known from then on */
+    bool conceal;               /* set by the reader: MEDIA_DAMAGED_CONCEAL */
+    int64_t skipped, concealed; /* damaged frames so far */
 
     /* Goes to the next frame; *more false at the end.  *time: seconds since the first frame. */
     enum vmt_status (*next)(vmt_ctx *ctx, struct media_source *source, bool *more, double *time);

@@ -115,6 +115,7 @@ static void mistakes(void **state)
     REFUSED(2, "--seed -1", TRANSFER, "-o", FOLDER "x.y4m", "--seed", "-1");
     REFUSED(2, "--size", TRANSFER, "-o", FOLDER "x.y4m", "--size", "64");
     REFUSED(2, "--fit", TRANSFER, "-o", FOLDER "x.y4m", "--fit", "squeeze");
+    REFUSED(2, "--damaged x: one of", TRANSFER, "-o", FOLDER "x.y4m", "--damaged", "x");
     REFUSED(2, "--crf", TRANSFER, "-o", FOLDER "x.mp4", "--crf", "64");
     REFUSED(2, "--preview 0", TRANSFER, "-o", FOLDER "x.y4m", "--preview", "0");
     REFUSED(2, "--preview N", TRANSFER, "-o", FOLDER "x.y4m", "--preview-path", FOLDER "x.png");

@@ -268,7 +268,8 @@ static void choice_of_frames(void **state)
     check_frames(&(media_read_options){.fps = 6}, "0 2 4 6 8 10 ");
     check_frames(&(media_read_options){.fps = 24, .frames = 5}, "0 0 1 1 2 ");
     check_frames(&(media_read_options){.fps = 8, .start_frame = 2, .frames = 4}, "2 3 5 6 ");
-    check_frames(&(media_read_options){.fps = 6, .stride = 2}, "0 4 8 ");
+    check_frames(&(media_read_options){.fps = 6, .stride = 2}, "0 2 4 6 8 10 ");
+    check_frames(&(media_read_options){.fps = 2.4, .stride = 5}, "0 5 10 ");
     check_frames(&(media_read_options){.fps = 12}, "0 1 2 3 4 5 6 7 8 9 10 11 ");
     check_refused("media_c.y4m", &(media_read_options){.frames = 13}, VMT_E_ARG, "only 12");
     check_refused("media_c.y4m", &(media_read_options){.start_frame = 12}, VMT_E_ARG, "--start");

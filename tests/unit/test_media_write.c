@@ -316,17 +316,21 @@ static void formats_and_options(void **state)
 {
     const int none = MEDIA_DEFAULT_CRF;
     (void)state;
-    check_refused("a.mp4", &(media_write_options){"ffv1", none, NULL}, "no --codec ffv1 there");
-    check_refused("a.webm", &(media_write_options){"h264", none, NULL}, "no --codec h264 there");
-    check_refused("a.gif", &(media_write_options){"vp9", none, NULL}, "--codec is for");
-    check_refused("a.mkv", &(media_write_options){"av1", none, NULL}, "one of h264|ffv1|vp9");
-    check_refused("a.mkv", &(media_write_options){"ffv1", 3, NULL}, "--crf is for");
-    check_refused("a.y4m", &(media_write_options){NULL, 3, NULL}, "--crf is for");
-    check_refused("a.mp4", &(media_write_options){NULL, 52, NULL}, "0 to 51 for h264");
-    check_refused("a.webm", &(media_write_options){NULL, 64, NULL}, "0 to 63 for vp9");
+    check_refused("a.mp4", &(media_write_options){.codec = "ffv1", .crf = none},
+                  "no --codec ffv1 there");
+    check_refused("a.webm", &(media_write_options){.codec = "h264", .crf = none},
+                  "no --codec h264 there");
+    check_refused("a.gif", &(media_write_options){.codec = "vp9", .crf = none}, "--codec is for");
+    check_refused("a.mkv", &(media_write_options){.codec = "av1", .crf = none},
+                  "one of h264|ffv1|vp9");
+    check_refused("a.mkv", &(media_write_options){.codec = "ffv1", .crf = 3}, "--crf is for");
+    check_refused("a.y4m", &(media_write_options){.crf = 3}, "--crf is for");
+    check_refused("a.mp4", &(media_write_options){.crf = 52}, "0 to 51 for h264");
+    check_refused("a.webm", &(media_write_options){.crf = 64}, "0 to 63 for vp9");
     check_refused("a%d.gif", NULL, "unknown kind");
     check_refused("a.jpg", NULL, "unknown kind");
-    CHECK_OK(&ctx, media_check_output(&ctx, "a.WebM", &(media_write_options){"vp9", 63, NULL}));
+    CHECK_OK(&ctx,
+             media_check_output(&ctx, "a.WebM", &(media_write_options){.codec = "vp9", .crf = 63}));
 }
 
 int main(void)
