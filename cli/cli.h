@@ -117,6 +117,10 @@ int cli_fail(const cli_session *session, enum vmt_status status);
 int cli_fail_text(enum vmt_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Refuses, before any work is done, a place where no file can be made: prints, returns the exit
+ * code, or 0. */
+int cli_check_place(const char *path);
+
 /* ---- result.c: the JSON beside a result */
 /* Settings, command and files of a run as JSON text (free with free), or NULL. */
 char *cli_result_json(const cli_session *session, const cli_reporter *reporter);

@@ -28,7 +28,7 @@ static int check_output(const cli_options *o)
         return cli_fail_text(VMT_E_ARG, "%s needs an output: -o FILE", o->command);
     if (!o->overwrite && !access(o->output, F_OK))
         return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", o->output);
-    return 0;
+    return cli_check_place(o->output);
 }
 
 static int finish(file_job *j, enum vmt_status status, const cli_options *o)

@@ -120,7 +120,10 @@ int cli_probe(cli_options *o)
         return cli_fail_text(VMT_E_ARG, "probe needs a case file and an output: CASE -o OUT");
     if (!o->backend)
         o->backend = "ref"; /* a case asks for exactness before speed */
-    int code = cli_session_open(&s, o, false);
+    int code = cli_check_place(o->output);
+    if (code)
+        return code;
+    code = cli_session_open(&s, o, false);
     if (!code) {
         const enum vmt_status status = vmt_probe(s.ctx, o->operands[0], o->output);
         code = status == VMT_OK ? 0 : cli_fail(&s, status);

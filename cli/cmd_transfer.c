@@ -89,7 +89,10 @@ static int check_paths(job *j)
         status = media_check_output(j->s.ctx, o->compare, NULL);
     if (status == VMT_OK && o->preview)
         status = media_check_picture(j->s.ctx, j->preview);
-    return status == VMT_OK ? 0 : cli_fail(&j->s, status);
+    if (status != VMT_OK)
+        return cli_fail(&j->s, status);
+    const int code = o->latent ? cli_check_place(o->latent) : 0;
+    return !code && o->checkpoint_file ? cli_check_place(o->checkpoint_file) : code;
 }
 
 static void print_bytes(const char *what, uint64_t bytes)

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cli.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* The context a signal stops.  A handler gets no argument, hence this one variable. */
 static vmt_ctx *volatile running;
@@ -95,6 +98,22 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
     if (status == VMT_OK)
         status = fill_settings(s);
     return status == VMT_OK ? 0 : cli_fail(s, status);
+}
+
+int cli_check_place(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    struct stat info;
+    char folder[4096];
+
+    if (!stat(path, &info) && S_ISDIR(info.st_mode))
+        return cli_fail_text(VMT_E_IO, "%s: is a folder, expected the name of a file", path);
+    snprintf(folder, sizeof folder, "%.*s", slash ? (int)(slash - path) + 1 : 1,
+             slash ? path : ".");
+    if (access(folder, W_OK | X_OK))
+        return cli_fail_text(VMT_E_IO, "%s: cannot be written: folder %s: %s", path, folder,
+                             strerror(errno));
+    return 0;
 }
 
 void cli_session_close(cli_session *s)

@@ -145,7 +145,9 @@ static enum vmt_status resolve(vmt_ctx *ctx, vmt_model_files *files, const vmt_m
     if (any)
         return VMT_OK;
     if (!paths->dir)
-        return vmt_fail(ctx, VMT_E_ARG, "no model: name its folder or its parts");
+        return vmt_fail(
+            ctx, VMT_E_ARG,
+            "no model: name its folder with -m, or its parts with --dit, --vae, --text");
     return vmt_fail(ctx, VMT_E_MODEL,
                     "%s: no model in this folder; expected config.json with a section 'dit', or "
                     "the official files (%s, %s, %s, %s)",

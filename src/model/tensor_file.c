@@ -109,17 +109,20 @@ static enum vmt_status read_bytes(vmt_ctx *ctx, vmt_tensor_file *file, unsigned 
 {
     if (length == 0)
         return vmt_fail(ctx, VMT_E_FORMAT, "%s: the file is empty", file->path);
-    if (bytes[0] == '{') {
+    /* safetensors first: its length may begin like the others, but no other has "{" at byte 8 after
+     * so small a number */
+    const bool is_safetensors = vmt_safetensors_looks(bytes, length);
+    if (bytes[0] == '{' && !is_safetensors) {
         vmt_shard_index index;
         VMT_TRY(vmt_shard_index_parse(ctx, &index, bytes, length, file->path));
         const enum vmt_status status = read_shards(ctx, file, &index);
         vmt_shard_index_free(&index);
         return status;
     }
-    if (vmt_zip_looks(bytes, length))
-        VMT_TRY(vmt_pth_parse(ctx, file, bytes, length, file->path));
-    else if (vmt_safetensors_looks(bytes, length))
+    if (is_safetensors)
         VMT_TRY(vmt_safetensors_parse(ctx, file, bytes, length, file->path));
+    else if (vmt_zip_looks(bytes, length))
+        VMT_TRY(vmt_pth_parse(ctx, file, bytes, length, file->path));
     else
         return refuse_kind(ctx, file, bytes, length);
     return vmt_table_seal(ctx, file);

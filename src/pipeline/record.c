@@ -120,10 +120,12 @@ enum vmt_status vmt_record_open(vmt_ctx *ctx, vmt_tensor_file **file, enum vmt_r
 
     VMT_TRY(vmt_tensor_file_open(ctx, file, path));
     const char *format = vmt_tensor_file_meta(*file, "format");
+    const bool ours = format && !strncmp(format, "fastvmt-", 8); /* torch writes "pt" */
     enum vmt_status status = VMT_OK;
-    if (!format || strcmp(format, kind_names[kind]))
-        status = vmt_fail(ctx, VMT_E_FORMAT, "%s: is %s, expected a %s file", path,
-                          format ? format : "no file of fastvmt's", kind_names[kind]);
+    if (!ours || strcmp(format, kind_names[kind]))
+        status =
+            vmt_fail(ctx, VMT_E_FORMAT, "%s: is %s%s, expected a %s file", path, ours ? "a " : "",
+                     ours ? format : "no file of fastvmt's", kind_names[kind]);
     if (status == VMT_OK)
         status = vmt_tensor_file_meta_int(ctx, *file, "format_version", NULL, &version);
     if (status == VMT_OK && (version < 1 || version > VMT_RECORD_VERSION))

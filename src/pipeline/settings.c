@@ -202,6 +202,8 @@ static const option_row *find_row(const char *name)
 
 static enum vmt_status bad_value(vmt_ctx *ctx, const option_row *row, const char *value)
 {
+    if (!*value)
+        value = "\"\"";
     if (row->kind == CHOICE)
         return vmt_fail(ctx, VMT_E_ARG, "--%s %s: one of %s", row->shown.name, value,
                         row->shown.value);

@@ -325,6 +325,24 @@ static void needs(void **state)
     unlink("needs.safetensors");
 }
 
+/* A header of 123 bytes: the file begins with "{", as an index of shards does. */
+static void length_like_a_brace(void **state)
+{
+    (void)state;
+    char header[124];
+    size_t length;
+    vmt_tensor_file *file = NULL;
+
+    snprintf(header, sizeof header, "%-123s",
+             "{\"a\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}");
+    unsigned char *bytes = make(header, 8, &length);
+    assert_int_equal(bytes[0], '{');
+    CHECK_OK(&bare, vmt_tensor_file_open_bytes(&bare, &file, bytes, length, "file.safetensors"));
+    assert_int_equal(vmt_tensor_file_count(file), 1);
+    vmt_tensor_file_close(file);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,7 +350,7 @@ int main(void)
         cmocka_unit_test(unaligned_data),  cmocka_unit_test(round_trip),
         cmocka_unit_test(full_disk),       cmocka_unit_test(unwritable),
         cmocka_unit_test(wrong_kinds),     cmocka_unit_test(needs),
-        cmocka_unit_test(shards),
+        cmocka_unit_test(shards),          cmocka_unit_test(length_like_a_brace),
     };
     vmt_ctx_init(&bare);
     return cmocka_run_group_tests(tests, NULL, NULL);
