@@ -28,7 +28,7 @@ typedef struct cli_options {
     const char *compare, *latent, *checkpoint_file, *resume, *fit, *damaged, *codec;
     const char *preview_path;
     const char *shape, *text_shape, *vae_shape; /* make-model */
-    int64_t threads, start, stride, crf, checkpoint, preview, seed_models, layers;
+    int64_t threads, device, start, stride, crf, checkpoint, preview, seed_models, layers;
     double start_seconds;
     bool plan, quiet, verbose, overwrite, help;
     enum cli_progress progress;
@@ -143,5 +143,6 @@ int cli_make_model(cli_options *options);
 int cli_bench(cli_options *options);
 int cli_completion(cli_options *options);
 int cli_manual(cli_options *options);
+int cli_devices(cli_options *options);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * info, probe, make-model.
+ * info, probe, make-model, devices.
  */
 #include "cli.h"
 
@@ -148,6 +148,26 @@ int cli_make_model(cli_options *o)
     if (!code) {
         const enum vmt_status status = vmt_make_random_model(s.ctx, o->operands[0], &model);
         code = status == VMT_OK ? 0 : cli_fail(&s, status);
+    }
+    cli_session_close(&s);
+    return code;
+}
+
+/* The host's backend, then the devices of backend cuda or why there are none. */
+int cli_devices(cli_options *o)
+{
+    cli_session s;
+    char *text = NULL;
+
+    o->backend = "auto";
+    int code = cli_session_open(&s, o, false);
+    if (!code) {
+        printf("auto is %s\n", vmt_backend_name(s.ctx));
+        if (vmt_describe_devices(s.ctx, &text) == VMT_OK)
+            printf("cuda: %s", text);
+        else
+            printf("cuda: none: %s\n", vmt_message(s.ctx));
+        vmt_text_free(text);
     }
     cli_session_close(&s);
     return code;

@@ -56,6 +56,8 @@ const cli_command cli_commands[] = {
      "  fastvmt completion fish > ~/.config/fish/completions/fastvmt.fish\n",
      cli_completion, "gx"},
     {"manual", "", "Prints the manual page.", "  fastvmt manual | man -l -\n", cli_manual, "g"},
+    {"devices", "", "Lists what this machine can compute on.", "  fastvmt devices\n", cli_devices,
+     "g"},
     {NULL, NULL, NULL, NULL, NULL, NULL},
 };
 

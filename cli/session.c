@@ -74,6 +74,7 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
     const vmt_config config = {.backend = options->backend,
                                .dtype = options->dtype,
                                .threads = (int)options->threads,
+                               .device = (int)options->device,
                                .log = print_log,
                                .log_user = options};
 

@@ -69,8 +69,9 @@ typedef struct vmt_model vmt_model;
 typedef void vmt_log_fn(void *user, enum vmt_log_level level, const char *line);
 
 typedef struct vmt_config {
-    const char *backend; /* "cpu", "ref", "ref64"; NULL or "auto": the fastest that works here */
+    const char *backend; /* "cuda", "cpu", "ref", "ref64"; NULL or "auto": the fastest that works */
     const char *dtype;   /* activations: "f32" or "bf16"; NULL or "auto": the backend's choice */
+    int device;          /* of backend cuda, from 0 */
     int threads;         /* 0: every core this process may use */
     vmt_log_fn *log;     /* may be NULL */
     void *log_user;
@@ -98,6 +99,10 @@ VMT_API const char *vmt_backend_name(const vmt_ctx *ctx);
 /** Makes the running call return VMT_E_CANCELLED soon.  May be called from any thread or signal
  * handler. */
 VMT_API void vmt_cancel(vmt_ctx *ctx);
+
+/** Lines about the devices that backend cuda can use; allocated, freed with vmt_text_free.
+ * Errors: VMT_E_UNSUPPORTED with the reason (no driver, no device, not in this build). */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_describe_devices(vmt_ctx *ctx, char **text);
 
 /** Short English name of a status, such as "out of memory"; never NULL. */
 VMT_API const char *vmt_status_name(enum vmt_status status);

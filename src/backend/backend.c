@@ -33,6 +33,8 @@ static enum vmt_status set_dtype(vmt_ctx *ctx, const char *backend, const char *
     const bool is_auto = !dtype || strcmp(dtype, "auto") == 0;
 
     ctx->real = ctx->act = VMT_F32;
+    if (is_auto && strcmp(backend, "cuda") == 0)
+        ctx->act = VMT_BF16; /* what its matrix units are for */
     if (strcmp(backend, "ref64") == 0) {
         if (!is_auto)
             return vmt_fail(ctx, VMT_E_ARG, "backend ref64: dtype %s, only auto (double) exists",
@@ -46,21 +48,33 @@ static enum vmt_status set_dtype(vmt_ctx *ctx, const char *backend, const char *
     return VMT_OK;
 }
 
+/* The fastest that works here; a device that is there and fails is no reason to go slowly. */
+static enum vmt_status open_fastest(vmt_ctx *ctx, const char *dtype)
+{
+    const enum vmt_status status = vmt_backend_open(ctx, "cuda", dtype);
+
+    if (status != VMT_E_UNSUPPORTED)
+        return status;
+#ifdef FASTVMT_HAVE_DNNL
+    return vmt_backend_open(ctx, "cpu", dtype);
+#else
+    return vmt_backend_open(ctx, "ref", dtype);
+#endif
+}
+
 enum vmt_status vmt_backend_open(vmt_ctx *ctx, const char *name, const char *dtype)
 {
     static const struct {
         const char *name;
         enum vmt_status (*open)(vmt_ctx *);
     } backends[] = {
-        {"cpu", open_cpu}, {"ref", vmt_backend_open_ref32}, {"ref64", vmt_backend_open_ref64}};
+        {"cuda", vmt_backend_cuda_open},
+        {"cpu", open_cpu},
+        {"ref", vmt_backend_open_ref32},
+        {"ref64", vmt_backend_open_ref64}};
 
-    if (!name || strcmp(name, "auto") == 0) {
-#ifdef FASTVMT_HAVE_DNNL
-        name = "cpu";
-#else
-        name = "ref";
-#endif
-    }
+    if (!name || strcmp(name, "auto") == 0)
+        return open_fastest(ctx, dtype);
     for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
         if (strcmp(name, backends[i].name) != 0)
             continue;
@@ -69,5 +83,5 @@ enum vmt_status vmt_backend_open(vmt_ctx *ctx, const char *name, const char *dty
             ctx->threads = vmt_backend_cores();
         return backends[i].open(ctx);
     }
-    return vmt_fail(ctx, VMT_E_ARG, "backend %s: one of auto, cpu, ref, ref64", name);
+    return vmt_fail(ctx, VMT_E_ARG, "backend %s: one of auto, cuda, cpu, ref, ref64", name);
 }

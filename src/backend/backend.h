@@ -29,6 +29,12 @@ void flow_window_axis_ref32(int32_t *entry, float centre, int64_t count, int64_t
 enum vmt_status vmt_backend_open_ref32(vmt_ctx *ctx);
 enum vmt_status vmt_backend_open_ref64(vmt_ctx *ctx);
 
+/* Backend "cuda" (backend/cuda/) is a module, loaded here: src/backend/cuda_load.c.  open: device
+ * ctx->device.  describe: lines about this machine's devices.  Errors: VMT_E_UNSUPPORTED with the
+ * reason (no driver, no module, no device). */
+enum vmt_status vmt_backend_cuda_open(vmt_ctx *ctx);
+enum vmt_status vmt_backend_cuda_describe(vmt_ctx *ctx, char *text, size_t size);
+
 /* Cores this process may use, at least 1. */
 int vmt_backend_cores(void);
 

@@ -2,6 +2,7 @@
  *
  * The context and the clip of the public header; names of statuses and phases.
  */
+#include "backend/backend.h"
 #include "tensor/tensor.h"
 
 #include <inttypes.h>
@@ -23,6 +24,7 @@ enum vmt_status vmt_ctx_open(vmt_ctx **result, const vmt_config *config)
         config = &defaults;
     vmt_ctx_init(ctx);
     ctx->threads = config->threads;
+    ctx->device = config->device;
     ctx->log = config->log;
     ctx->log_user = config->log_user;
     return vmt_backend_open(ctx, config->backend, config->dtype);
@@ -45,6 +47,21 @@ const char *vmt_message(const vmt_ctx *ctx)
 const char *vmt_backend_name(const vmt_ctx *ctx)
 {
     return ctx->ops ? ctx->ops->name : "none";
+}
+
+enum vmt_status vmt_describe_devices(vmt_ctx *ctx, char **text)
+{
+    enum { SIZE = 8192 };
+    void *memory = NULL;
+
+    *text = NULL;
+    VMT_TRY(vmt_alloc(ctx, &memory, SIZE, 1));
+    const enum vmt_status status = vmt_backend_cuda_describe(ctx, memory, SIZE);
+    if (status == VMT_OK)
+        *text = memory;
+    else
+        vmt_free(memory);
+    return status;
 }
 
 void vmt_cancel(vmt_ctx *ctx)

@@ -61,7 +61,7 @@ static size_t left_of(size_t limit, size_t used)
     return limit > used ? limit - used : 0;
 }
 
-size_t vmt_free_memory(void)
+static size_t host_memory(void)
 {
     struct rlimit limit;
     size_t bytes = available();
@@ -75,4 +75,11 @@ size_t vmt_free_memory(void)
     if (!getrlimit(RLIMIT_AS, &limit) && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur < bytes)
         bytes = (size_t)limit.rlim_cur;
     return bytes;
+}
+
+size_t vmt_free_memory(vmt_ctx *ctx)
+{
+    if (ctx->ops->free_bytes)
+        return ctx->ops->free_bytes(ctx);
+    return host_memory();
 }

@@ -32,8 +32,8 @@ struct vmt_model {
 /* VMT_E_MODEL with advice unless the model has the part. */
 enum vmt_status vmt_model_require(vmt_ctx *ctx, const vmt_model *model, enum vmt_part part);
 
-/* Bytes of memory this machine has free for a new program now. */
-size_t vmt_free_memory(void);
+/* Bytes free where the context computes: of the device, else of this machine for a new program. */
+size_t vmt_free_memory(vmt_ctx *ctx);
 
 typedef struct vmt_reporter vmt_reporter;
 

@@ -102,7 +102,7 @@ enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_se
                       .from_clip = from_clip,
                       .from_text = !io->embeddings,
                       .previews = io->preview != NULL};
-    *plan = (vmt_plan){.free_bytes = vmt_free_memory(), .steps = settings->steps};
+    *plan = (vmt_plan){.free_bytes = vmt_free_memory(ctx), .steps = settings->steps};
     VMT_TRY(vmt_model_require(ctx, model, VMT_PART_DIT));
     if (stored)
         VMT_TRY(stored_geometry(ctx, &geometry, model, io, &kind));

@@ -168,7 +168,7 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
     VMT_TRY(vmt_reporter_phase(ctx, reporter, spec->extracts ? VMT_PHASE_EXTRACT : VMT_PHASE_SAMPLE,
                                0, 0)); /* converting the weights is part of it */
     VMT_TRY(vmt_dit_prepare(ctx, spec->model->dit));
-    VMT_TRY(choose_recompute(ctx, s, vmt_free_memory(), &bytes));
+    VMT_TRY(choose_recompute(ctx, s, vmt_free_memory(ctx), &bytes));
     VMT_TRY(open_texts(ctx, s));
     const vmt_dit_plan plan = dit_plan(s, s->recompute);
     VMT_TRY(vmt_dit_run_open(ctx, &s->dit, spec->model->dit, &plan));

@@ -95,6 +95,8 @@ typedef struct vmt_ops {
     void *(*alloc)(vmt_ctx *, size_t bytes);
     void (*release)(vmt_ctx *, void *memory);
     void (*close)(vmt_ctx *); /* frees ctx->backend */
+    /* Bytes free there; NULL: the host's memory, of which the backend knows no more than others. */
+    size_t (*free_bytes)(vmt_ctx *);
 
     /* Host -> backend, backend -> host, and within the backend; equal shapes, converting between
      * any two of F32, F64, F16, BF16 (I32 to I32, U8 to U8 too). */

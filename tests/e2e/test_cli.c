@@ -67,6 +67,27 @@ static void check_clip(const char *path, int64_t frames, int64_t width, int64_t 
 
 /* ---- help and mistakes */
 
+/* Whether or not there is a device, the program says so and goes on; asked for by name, a device
+ * that is not there is an error, and nothing is computed by the CPU instead. */
+static void devices(void **state)
+{
+    (void)state;
+    cli_result r = CLI(60, "devices");
+    check_done(&r);
+    assert_non_null(strstr(r.output, "auto is "));
+    assert_non_null(strstr(r.output, "cuda: "));
+    const bool none = strstr(r.output, "cuda: none: ") != NULL;
+    cli_free(&r);
+    r = CLI(60, "generate", "-m", MODEL, "-p", "a red car", LEAST, "--frames", "5", "--size",
+            "32x32", "--backend", "cuda", "--device", none ? "0" : "1000", "-o",
+            FOLDER "device.y4m");
+    assert_int_equal(r.code, none ? VMT_E_UNSUPPORTED : VMT_E_ARG);
+    assert_non_null(strstr(r.errors, "backend cuda: "));
+    assert_null(strchr(strchr(r.errors, '\n') + 1, '\n')); /* one line */
+    assert_int_not_equal(access(FOLDER "device.y4m", F_OK), 0);
+    cli_free(&r);
+}
+
 static void help(void **state)
 {
     static const char *const commands[] = {"transfer",   "generate", "extract", "encode",
@@ -447,6 +468,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(help),
+        cmocka_unit_test(devices),
         cmocka_unit_test(mistakes),
         cmocka_unit_test(bad_references),
         cmocka_unit_test(plan_from_motion_file),

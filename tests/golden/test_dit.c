@@ -5,9 +5,9 @@
  */
 #include "conformance.h"
 
-static void check_on(const char *backend, double factor)
+static void check_on(const char *backend, const char *dtype, double factor)
 {
-    vmt_ctx *ctx = test_ctx_open(backend, "auto");
+    vmt_ctx *ctx = test_ctx_open(backend, dtype);
 
     conformance_check(ctx, "dit_a", vmt_probe_dit, "out.", factor);
     conformance_check(ctx, "dit_b", vmt_probe_dit, "out.", factor);
@@ -17,7 +17,7 @@ static void check_on(const char *backend, double factor)
 static void dit_on_ref(void **state)
 {
     (void)state;
-    check_on("ref", 1);
+    check_on("ref", "f32", 1);
 }
 
 /* The recorded values are rounded to float32: a tenth of the tolerance is float32's own deviation.
@@ -25,17 +25,25 @@ static void dit_on_ref(void **state)
 static void dit_on_ref64(void **state)
 {
     (void)state;
-    check_on("ref64", 0.1);
+    check_on("ref64", NULL, 0.1);
 }
 
 static void dit_on_cpu(void **state)
 {
     (void)state;
 #ifdef FASTVMT_HAVE_DNNL
-    check_on("cpu", 1);
+    check_on("cpu", "f32", 1);
 #else
     skip();
 #endif
+}
+
+static void dit_on_cuda(void **state)
+{
+    (void)state;
+    if (!test_backend_built("cuda", "f32"))
+        skip();
+    check_on("cuda", "f32", 1);
 }
 
 int main(void)
@@ -44,6 +52,7 @@ int main(void)
         cmocka_unit_test(dit_on_ref),
         cmocka_unit_test(dit_on_ref64),
         cmocka_unit_test(dit_on_cpu),
+        cmocka_unit_test(dit_on_cuda),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

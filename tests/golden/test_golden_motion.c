@@ -17,13 +17,14 @@ static void test_golden(void **state)
         {"amf_a1", vmt_probe_amf}, {"amf_a2", vmt_probe_amf},    {"amf_a3", vmt_probe_amf},
         {"amf_a4", vmt_probe_amf}, {"shift_a", vmt_probe_shift}, {"adamw_a", vmt_probe_adamw},
     };
-    const char *const backends[] = {"ref", "ref64", "cpu"};
+    const char *const backends[][2] = {
+        {"ref", "f32"}, {"ref64", "auto"}, {"cpu", "f32"}, {"cuda", "f32"}};
 
     (void)state;
-    for (int b = 0; b < 3; b++) {
-        if (!test_backend_built(backends[b], "auto"))
+    for (size_t b = 0; b < sizeof backends / sizeof *backends; b++) {
+        if (!test_backend_built(backends[b][0], backends[b][1]))
             continue;
-        vmt_ctx *ctx = test_ctx_open(backends[b], "auto");
+        vmt_ctx *ctx = test_ctx_open(backends[b][0], backends[b][1]);
         for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
             conformance_check(ctx, cases[i].name, cases[i].run, "out.", 1.0);
         test_ctx_close(ctx);

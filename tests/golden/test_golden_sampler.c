@@ -17,13 +17,14 @@ static void test_noise(void **state)
 
 static void test_samplers(void **state)
 {
-    const char *const backends[] = {"ref", "ref64", "cpu"};
+    const char *const backends[][2] = {
+        {"ref", "f32"}, {"ref64", "auto"}, {"cpu", "f32"}, {"cuda", "f32"}};
 
     (void)state;
-    for (int i = 0; i < 3; i++) {
-        if (!test_backend_built(backends[i], "auto"))
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        if (!test_backend_built(backends[i][0], backends[i][1]))
             continue;
-        vmt_ctx *ctx = test_ctx_open(backends[i], "auto");
+        vmt_ctx *ctx = test_ctx_open(backends[i][0], backends[i][1]);
         conformance_check(ctx, "samplers_a", vmt_probe_samplers, "out.", 1.0);
         conformance_check(ctx, "samplers_a", vmt_probe_samplers, "out.flow", 0.0);
         test_ctx_close(ctx);

@@ -8,9 +8,9 @@
 /* released: what of that case is compared.  Its windows are truncated positions and its optimiser
  * follows signs, so two right float programs may part after some steps: on cpu they do in step 1.
  */
-static void check_on(const char *backend, const char *released)
+static void check_on(const char *backend, const char *dtype, const char *released)
 {
-    vmt_ctx *ctx = test_ctx_open(backend, "auto");
+    vmt_ctx *ctx = test_ctx_open(backend, dtype);
 
     conformance_check(ctx, "umt5_a", vmt_probe_umt5, "out.", 1);
     conformance_check_guided(ctx, "guided_a_paper", vmt_probe_guided, "out.", 1);
@@ -22,23 +22,31 @@ static void check_on(const char *backend, const char *released)
 static void run_on_ref(void **state)
 {
     (void)state;
-    check_on("ref", "out.");
+    check_on("ref", "f32", "out.");
 }
 
 static void run_on_ref64(void **state)
 {
     (void)state;
-    check_on("ref64", "out.");
+    check_on("ref64", NULL, "out.");
 }
 
 static void run_on_cpu(void **state)
 {
     (void)state;
 #ifdef FASTVMT_HAVE_DNNL
-    check_on("cpu", "out.step0.");
+    check_on("cpu", "f32", "out.step0.");
 #else
     skip();
 #endif
+}
+
+static void run_on_cuda(void **state)
+{
+    (void)state;
+    if (!test_backend_built("cuda", "f32"))
+        skip();
+    check_on("cuda", "f32", "out.step0.");
 }
 
 int main(void)
@@ -47,6 +55,7 @@ int main(void)
         cmocka_unit_test(run_on_ref),
         cmocka_unit_test(run_on_ref64),
         cmocka_unit_test(run_on_cpu),
+        cmocka_unit_test(run_on_cuda),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -184,6 +184,15 @@ static void bundled_in_bf16(void **state)
     check_bundled("cpu", "bf16", 0.02);
 }
 
+static void bundled_on_cuda(void **state)
+{
+    (void)state;
+    if (!test_backend_built("cuda", "f32"))
+        skip();
+    check_bundled("cuda", "f32", 2e-5);
+    check_bundled("cuda", "bf16", 0.02);
+}
+
 static void refuses_bad_ids(void **state)
 {
     (void)state;
@@ -292,6 +301,7 @@ int main(void)
         cmocka_unit_test(bundled_on_ref),
         cmocka_unit_test(bundled_on_cpu),
         cmocka_unit_test(bundled_in_bf16),
+        cmocka_unit_test(bundled_on_cuda),
         cmocka_unit_test(refuses_bad_ids),
         cmocka_unit_test(names_the_layer_of_a_nan),
         cmocka_unit_test(progress_can_stop),

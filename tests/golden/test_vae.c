@@ -8,11 +8,11 @@
 
 #include <stdlib.h>
 
-static void check_on(const char *backend, double factor)
+static void check_on(const char *backend, const char *dtype, double factor)
 {
     if (!vae_backend_exists(backend))
         skip();
-    vmt_ctx *ctx = test_ctx_open(backend, "auto");
+    vmt_ctx *ctx = test_ctx_open(backend, dtype);
     conformance_check(ctx, "vae_a", vmt_probe_vae, "out.", factor);
     conformance_check(ctx, "vae_a_tiled", vmt_probe_vae_tiled, "out.", factor);
     test_ctx_close(ctx);
@@ -21,31 +21,30 @@ static void check_on(const char *backend, double factor)
 static void vae_on_ref(void **state)
 {
     (void)state;
-    check_on("ref", 1);
+    check_on("ref", "f32", 1);
 }
 
 /* In double only the rounding of the recorded values and of the blend is left. */
 static void vae_on_ref64(void **state)
 {
     (void)state;
-    check_on("ref64", 0.02);
+    check_on("ref64", NULL, 0.02);
 }
 
 static void vae_on_cpu(void **state)
 {
     (void)state;
-    check_on("cpu", 1);
+    check_on("cpu", "f32", 1);
 }
 
 /* bf16 keeps 8 bits of activations that reach 8, over some 60 roundings. */
-static void vae_on_cpu_bf16(void **state)
+static void check_bf16(const char *backend)
 {
     vae_fixture f;
 
-    (void)state;
-    if (!vae_backend_exists("cpu"))
+    if (!vae_backend_exists(backend))
         skip();
-    vae_fixture_open(&f, "cpu", "bf16", "vae_a.weights.safetensors");
+    vae_fixture_open(&f, backend, "bf16", "vae_a.weights.safetensors");
     vmt_tensor_file *file = vae_golden(f.ctx, "vae_a.safetensors");
     float *latent = vae_encode(&f, vae_tensor(file, "in.video1"), NULL);
     vae_expect(latent, vae_tensor(file, "out.latent1"), 0.05, "latent1 in bf16");
@@ -55,6 +54,24 @@ static void vae_on_cpu_bf16(void **state)
     free(latent);
     vmt_tensor_file_close(file);
     vae_fixture_close(&f);
+}
+
+static void vae_on_cpu_bf16(void **state)
+{
+    (void)state;
+    check_bf16("cpu");
+}
+
+static void vae_on_cuda(void **state)
+{
+    (void)state;
+    check_on("cuda", "f32", 1);
+}
+
+static void vae_on_cuda_bf16(void **state)
+{
+    (void)state;
+    check_bf16("cuda");
 }
 
 /* The same weights as torch.save writes them. */
@@ -87,6 +104,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vae_on_ref),   cmocka_unit_test(vae_on_ref64),
         cmocka_unit_test(vae_on_cpu),   cmocka_unit_test(vae_on_cpu_bf16),
+        cmocka_unit_test(vae_on_cuda),  cmocka_unit_test(vae_on_cuda_bf16),
         cmocka_unit_test(vae_from_pth),
     };
 

@@ -136,12 +136,19 @@ static void test_cpu(void **state)
     check("cpu", "f32", 8e-6, 2e-5);
 }
 
+static void test_cuda(void **state)
+{
+    (void)state;
+    check("cuda", "f32", 8e-6, 2e-5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ref),
         cmocka_unit_test(test_ref64),
         cmocka_unit_test(test_cpu),
+        cmocka_unit_test(test_cuda),
     };
 
     return cmocka_run_group_tests_name("vae_layers", tests, NULL, NULL);

@@ -77,12 +77,26 @@ static void test_cpu_bf16(void **state)
     check("cpu", "bf16", 0.1);
 }
 
+static void test_cuda(void **state)
+{
+    (void)state;
+    check("cuda", "f32", 2e-5);
+}
+
+static void test_cuda_bf16(void **state)
+{
+    (void)state;
+    check("cuda", "bf16", 0.1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ref),
         cmocka_unit_test(test_cpu),
         cmocka_unit_test(test_cpu_bf16),
+        cmocka_unit_test(test_cuda),
+        cmocka_unit_test(test_cuda_bf16),
     };
 
     return cmocka_run_group_tests_name("vae_tiny", tests, NULL, NULL);

@@ -181,7 +181,7 @@ vmt_ctx *golden_ctx(void **state)
 int golden_backends_main(const struct CMUnitTest *tests, size_t count)
 {
     enum { MAX_TESTS = 16 };
-    struct target targets[] = {{"ref", "f32"}, {"ref64", NULL}, {"cpu", "f32"}};
+    struct target targets[] = {{"ref", "f32"}, {"ref64", NULL}, {"cpu", "f32"}, {"cuda", "f32"}};
     int failed = 0;
 
     for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {

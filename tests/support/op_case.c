@@ -412,8 +412,9 @@ static void run_target(void **state)
 
 int op_cases_main(const op_case *cases, size_t count)
 {
-    static const char *const names[][2] = {
-        {"ref", "f32"}, {"ref", "bf16"}, {"ref64", NULL}, {"cpu", "f32"}, {"cpu", "bf16"}};
+    static const char *const names[][2] = {{"ref", "f32"},  {"ref", "bf16"}, {"ref64", NULL},
+                                           {"cpu", "f32"},  {"cpu", "bf16"}, {"cuda", "f32"},
+                                           {"cuda", "bf16"}};
     enum { TARGETS = sizeof names / sizeof names[0] };
     struct target targets[TARGETS];
     struct CMUnitTest tests[TARGETS];

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+# Backend cuda: a module that is loaded when it is asked for, so that the program runs where no driver is installed.
+set(HAVE_CUDA OFF)
+if(FASTVMT_CUDA)
+    include(CheckLanguage)
+    check_language(CUDA)
+endif()
+if(NOT FASTVMT_CUDA OR NOT CMAKE_CUDA_COMPILER)
+    return()
+endif()
+
+if(NOT FASTVMT_CUDA_ARCHITECTURES)
+    # Those of our list that this nvcc knows, and the oldest as PTX for every chip that comes later.
+    execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known)
+    foreach(arch 80 86 89 90a 100 120)
+        string(REGEX REPLACE "[a-z]" "" number ${arch})
+        if(known MATCHES "compute_${number}[^0-9]")
+            list(APPEND FASTVMT_CUDA_ARCHITECTURES ${arch}-real)
+        endif()
+    endforeach()
+    list(APPEND FASTVMT_CUDA_ARCHITECTURES 80-virtual)
+endif()
+set(CMAKE_CUDA_ARCHITECTURES ${FASTVMT_CUDA_ARCHITECTURES})
+enable_language(CUDA)
+find_package(CUDAToolkit 12.4)
+if(NOT CUDAToolkit_FOUND OR NOT TARGET CUDA::cublasLt)
+    message(STATUS "nvcc is here, cuBLASLt of CUDA 12.4 or later is not: no backend cuda")
+    return()
+endif()
+set(HAVE_CUDA ON)
+
+file(GLOB CUDA_KERNELS CONFIGURE_DEPENDS src/backend/cuda/*.cu)
+add_library(fastvmt_cuda_kernels OBJECT ${CUDA_KERNELS})
+target_include_directories(fastvmt_cuda_kernels PRIVATE include src)
+set_target_properties(fastvmt_cuda_kernels PROPERTIES CUDA_STANDARD 17 POSITION_INDEPENDENT_CODE ON
+    CUDA_VISIBILITY_PRESET hidden)
+target_compile_options(fastvmt_cuda_kernels PRIVATE -Xcompiler=-Wall,-Wextra
+    $<$<BOOL:${FASTVMT_WERROR}>:-Werror=all-warnings>)
+
+file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS src/backend/cuda/*.c)
+add_library(fastvmt_cuda MODULE ${CUDA_SOURCES} $<TARGET_OBJECTS:fastvmt_cuda_kernels>
+    src/base/ctx.c src/base/arena.c src/tensor/tensor.c src/tensor/ops.c)
+set_target_properties(fastvmt_cuda PROPERTIES OUTPUT_NAME fastvmt-cuda)
+target_compile_definitions(fastvmt_cuda PRIVATE FASTVMT_MODULE_VERSION="${PROJECT_VERSION}")
+target_include_directories(fastvmt_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+target_link_libraries(fastvmt_cuda PRIVATE fastvmt_flags CUDA::cudart_static CUDA::cublasLt m)
+add_dependencies(fastvmt fastvmt_cuda)
+install(TARGETS fastvmt_cuda DESTINATION lib/fastvmt)

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * The kernels of backend "cuda" as functions of C: each launches on a stream and returns the
+ * launch's error. Pointers are the device's unless they are named host.  A cuda_view is F32 or
+ * BF16; `float *` is F32 (R). Formulas: vmt_ops in tensor/tensor.h.  Sums are formed in F32 or
+ * wider, each in a fixed order.
+ */
+#ifndef VMT_CUDA_KERNELS_H
+#define VMT_CUDA_KERNELS_H
+
+#include "fastvmt/fastvmt.h"
+
+#include <cuda_runtime_api.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cuda_view {
+    void *data;
+    enum vmt_dtype dtype;
+} cuda_view;
+
+/* ---- cuda_convert.cu */
+
+/* y = x element by element; each of F32, F64, F16, BF16. */
+cudaError_t cuda_convert(cudaStream_t s, cuda_view y, cuda_view x, int64_t count);
+/* y[o, t, i] = x[o, i, t]: filter [out, in, taps] into the order of an unrolled window.  x: F32,
+ * F16, BF16. */
+cudaError_t cuda_filter_order(cudaStream_t s, cuda_view y, cuda_view x, int64_t out, int64_t in,
+                              int64_t taps);
+/* *bad |= an element is NaN or infinite. */
+cudaError_t cuda_find_bad(cudaStream_t s, int *bad, cuda_view x, int64_t count);
+
+/* ---- cuda_elementwise.cu */
+
+enum cuda_map_kind { CUDA_GELU, CUDA_SILU, CUDA_GELU_BWD, CUDA_GELU_GATE, CUDA_ADD };
+
+/* y = f(x) or f(x, z): gelu(x), silu(x), gelu'(z) x, x gelu(z), x + z. */
+cudaError_t cuda_map(cudaStream_t s, enum cuda_map_kind map, cuda_view y, cuda_view x, cuda_view z,
+                     int64_t count);
+cudaError_t cuda_lincomb(cudaStream_t s, float *y, const float *x, const float *z, float a, float b,
+                         int64_t count);
+cudaError_t cuda_gate_residual(cudaStream_t s, float *y, const float *x, const float *gate,
+                               cuda_view branch, int64_t tokens, int64_t dim);
+cudaError_t cuda_gate_residual_bwd(cudaStream_t s, cuda_view dbranch, const float *gate,
+                                   const float *dy, int64_t tokens, int64_t dim);
+
+typedef struct cuda_adamw {
+    float beta1, rest1, beta2, rest2, keep, rate, root, eps;
+} cuda_adamw;
+cudaError_t cuda_adamw_step(cudaStream_t s, float *x, float *m, float *v, const float *g,
+                            cuda_adamw a, int64_t count);
+
+/* ---- cuda_norm.cu: one row per token */
+
+/* y = x̂ (plus_one + factor) + offset. */
+cudaError_t cuda_norm(cudaStream_t s, cuda_view y, const float *x, const float *factor,
+                      const float *offset, float plus_one, double eps, int64_t tokens, int64_t dim);
+cudaError_t cuda_norm_bwd_acc(cudaStream_t s, float *dx, cuda_view dy, const float *x,
+                              const float *factor, float plus_one, double eps, int64_t tokens,
+                              int64_t dim);
+cudaError_t cuda_rms_rope(cudaStream_t s, cuda_view y, cuda_view x, const float *weight,
+                          const float *cosines, const float *sines, double eps, int64_t tokens,
+                          int64_t heads, int64_t head_dim);
+cudaError_t cuda_rms_rope_bwd(cudaStream_t s, cuda_view dx, cuda_view dy, cuda_view x,
+                              const float *weight, const float *cosines, const float *sines,
+                              double eps, int64_t tokens, int64_t heads, int64_t head_dim);
+cudaError_t cuda_rms_channel(cudaStream_t s, cuda_view y, cuda_view x, const float *gamma,
+                             bool silu, int64_t rows, int64_t channels);
+
+/* ---- cuda_softmax.cu: rows of logits of a block of queries.  Each function works on `heads`
+ * matrices at once. */
+
+/* p = softmax(scale z + bias), lse = log Σ exp; z: [heads, rows, nk] F32; p may lie on z when F32;
+ * lse: [heads, rows] with heads lse_stride apart, or NULL; bias of row i, key j: bias[h ·
+ * bias_stride + j - i + bias_origin], or NULL. */
+cudaError_t cuda_softmax(cudaStream_t s, cuda_view p, const float *z, float *lse,
+                         int64_t lse_stride, const float *bias, int64_t bias_stride,
+                         int64_t bias_origin, float scale, int64_t heads, int64_t rows, int64_t nk);
+/* p = exp(scale z - lse); ds = scale p (dp - delta).  p may lie on z, ds on dp, when F32. */
+cudaError_t cuda_softmax_bwd(cudaStream_t s, cuda_view p, cuda_view ds, const float *z,
+                             const float *dp, const float *lse, const float *delta,
+                             int64_t row_stride, float scale, int64_t heads, int64_t rows,
+                             int64_t nk);
+/* delta[h, i] = Σ_c do[i, h, c] o[i, h, c]. */
+cudaError_t cuda_delta(cudaStream_t s, float *delta, cuda_view dout, cuda_view o, int64_t rows,
+                       int64_t heads, int64_t head_dim);
+
+/* ---- cuda_rearrange.cu */
+
+typedef struct cuda_patches {
+    int64_t channels, frames, height, width; /* of the latent */
+    int64_t pt, ph, pw;
+    bool channel_last, to_tokens;
+} cuda_patches;
+cudaError_t cuda_move_patches(cudaStream_t s, cuda_view y, cuda_view x, cuda_patches p);
+cudaError_t cuda_upsample2(cudaStream_t s, cuda_view y, cuda_view x, int64_t frames, int64_t height,
+                           int64_t width, int64_t channels);
+cudaError_t cuda_split_frames(cudaStream_t s, cuda_view y, cuda_view x, int64_t frames,
+                              int64_t cells, int64_t channels);
+
+typedef struct cuda_window {
+    int64_t height, width, channels; /* of a frame of x */
+    int64_t kt, kh, kw;
+    int64_t stride_t, stride_h, stride_w, pad_top, pad_left;
+    int64_t out_h, out_w;
+} cuda_window;
+/* Rows first..first+rows-1 of the unrolled input: [rows, kt·kh·kw·channels]. */
+cudaError_t cuda_unroll(cudaStream_t s, cuda_view y, cuda_view x, cuda_window w, int64_t first,
+                        int64_t rows);
+
+/* ---- cuda_flow.cu */
+
+typedef struct cuda_flow_geometry {
+    int grid_h, grid_w, tile_h, tile_w, window_h, window_w;
+    bool released;
+    int tiles;
+} cuda_flow_geometry;
+
+cudaError_t cuda_qk_reduce(cudaStream_t s, float *reduced, cuda_view q, bool released,
+                           int64_t tokens, int64_t heads, int64_t d);
+cudaError_t cuda_qk_reduce_bwd(cudaStream_t s, cuda_view dq, const float *dreduced, bool released,
+                               int64_t tokens, int64_t heads, int64_t d);
+/* flow of each row of logits z [rows, S] over all keys; own position subtracted when `own`. */
+cudaError_t cuda_flow_expect(cudaStream_t s, float *flow, const float *z, float scale, int64_t rows,
+                             int64_t keys, int grid_w, bool own);
+/* z becomes dz of every query and key. */
+cudaError_t cuda_flow_full_dz(cudaStream_t s, float *z, const float *dflow, const float *flow,
+                              float scale, int64_t tokens, int grid_w);
+/* Rows of q at the tiles' centre tokens, [tiles, d]; windows around `centre` [tiles, 2]. */
+cudaError_t cuda_flow_centres(cudaStream_t s, float *rows, const float *q, cuda_flow_geometry g,
+                              int64_t d);
+cudaError_t cuda_flow_place(cudaStream_t s, int32_t *rows, int32_t *cols, const float *centre,
+                            cuda_flow_geometry g);
+cudaError_t cuda_flow_windowed(cudaStream_t s, float *flow, const float *q, const float *k,
+                               const int32_t *rows, const int32_t *cols, cuda_flow_geometry g,
+                               float scale, int64_t d);
+/* dz: scratch [flow rows, entries]. */
+cudaError_t cuda_flow_windowed_bwd(cudaStream_t s, float *dq, float *dk, float *dz,
+                                   const float *dflow, const float *flow, const float *q,
+                                   const float *k, const int32_t *rows, const int32_t *cols,
+                                   cuda_flow_geometry g, float scale, int64_t d);
+
+/* ---- cuda_loss.cu */
+
+cudaError_t cuda_flow_loss(cudaStream_t s, float *loss, float *dflow, const float *flow,
+                           const float *ref, const float *token_weights, double weight,
+                           float factor, int64_t tokens);
+cudaError_t cuda_window_mean(cudaStream_t s, float *mean, const float *k, const int32_t *rows,
+                             const int32_t *cols, cuda_flow_geometry g, int64_t d);
+cudaError_t cuda_window_mean_bwd(cudaStream_t s, float *dk, const float *dmean, const int32_t *rows,
+                                 const int32_t *cols, cuda_flow_geometry g, int64_t d);
+/* norms: scratch [tiles] of double. */
+cudaError_t cuda_track_loss(cudaStream_t s, float *loss, float *da, float *db, double *norms,
+                            const float *a, const float *b, const float *tile_weights,
+                            double weight, double grad_scale, int64_t tiles, int64_t channels);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Memory of the device, transfers and conversions.
+ */
+#include "backend/cuda/cuda_state.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { SCRATCH_STEP = 1 << 20 };
+
+enum vmt_status cuda_fail(vmt_ctx *ctx, const char *op, cudaError_t error)
+{
+    const enum vmt_status status =
+        error == cudaErrorMemoryAllocation ? VMT_E_MEMORY : VMT_E_INTERNAL;
+    return vmt_fail(ctx, status, "backend cuda: %s: %s (%s)", op, cudaGetErrorString(error),
+                    cudaGetErrorName(error));
+}
+
+enum vmt_status cuda_check(vmt_ctx *ctx, const char *op, cudaError_t error)
+{
+    return error == cudaSuccess ? VMT_OK : cuda_fail(ctx, op, error);
+}
+
+void *cuda_alloc(vmt_ctx *ctx, size_t bytes)
+{
+    void *memory = NULL;
+
+    (void)ctx;
+    if (cudaMalloc(&memory, bytes ? bytes : 1) == cudaSuccess)
+        return memory;
+    (void)cudaGetLastError(); /* a full memory is told by NULL, and is no fault of the next call */
+    return NULL;
+}
+
+size_t cuda_free_bytes(vmt_ctx *ctx)
+{
+    size_t free_bytes = 0, total = 0;
+
+    (void)ctx;
+    return cudaMemGetInfo(&free_bytes, &total) == cudaSuccess ? free_bytes : 0;
+}
+
+void cuda_release(vmt_ctx *ctx, void *memory)
+{
+    (void)ctx;
+    if (memory)
+        cudaFree(memory);
+}
+
+/* Work that still uses the old block was enqueued before; cudaFree waits for it. */
+enum vmt_status cuda_scratch(vmt_ctx *ctx, void **memory, size_t bytes)
+{
+    cuda_buffer *scratch = &cuda_of(ctx)->scratch;
+
+    if (bytes > scratch->bytes || !scratch->memory) {
+        cuda_release(ctx, scratch->memory);
+        scratch->bytes =
+            bytes <= SIZE_MAX - SCRATCH_STEP ? (bytes / SCRATCH_STEP + 1) * SCRATCH_STEP : bytes;
+        scratch->memory = cuda_alloc(ctx, scratch->bytes);
+        if (!scratch->memory) {
+            scratch->bytes = 0;
+            return vmt_fail(ctx, VMT_E_MEMORY,
+                            "backend cuda: out of device memory: %zu bytes of scratch", bytes);
+        }
+    }
+    *memory = scratch->memory;
+    return VMT_OK;
+}
+
+/* Bytes to the device and back; the call returns when they are there. */
+static enum vmt_status move(vmt_ctx *ctx, const char *op, void *to, const void *from, size_t bytes,
+                            enum cudaMemcpyKind kind)
+{
+    cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, cuda_of(ctx)->stream);
+    if (error == cudaSuccess)
+        error = cudaStreamSynchronize(cuda_of(ctx)->stream);
+    return cuda_check(ctx, op, error);
+}
+
+static enum vmt_status convert(vmt_ctx *ctx, const char *op, cuda_view y, cuda_view x,
+                               int64_t count)
+{
+    return cuda_check(ctx, op, cuda_convert(cuda_of(ctx)->stream, y, x, count));
+}
+
+enum vmt_status cuda_upload(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *host)
+{
+    const size_t bytes = vmt_tensor_bytes(host);
+    void *raw = NULL;
+
+    if (y->dtype == host->dtype)
+        return move(ctx, "upload", y->data, host->data, bytes, cudaMemcpyHostToDevice);
+    VMT_TRY(cuda_scratch(ctx, &raw, bytes));
+    VMT_TRY(move(ctx, "upload", raw, host->data, bytes, cudaMemcpyHostToDevice));
+    return convert(ctx, "upload", cuda_view_of(y), (cuda_view){raw, host->dtype}, vmt_numel(y));
+}
+
+enum vmt_status cuda_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x)
+{
+    const size_t bytes = vmt_tensor_bytes(host);
+    void *raw = NULL;
+
+    if (host->dtype == x->dtype)
+        return move(ctx, "download", host->data, x->data, bytes, cudaMemcpyDeviceToHost);
+    VMT_TRY(cuda_scratch(ctx, &raw, bytes));
+    VMT_TRY(convert(ctx, "download", (cuda_view){raw, host->dtype}, cuda_view_of(x), vmt_numel(x)));
+    return move(ctx, "download", host->data, raw, bytes, cudaMemcpyDeviceToHost);
+}
+
+enum vmt_status cuda_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
+{
+    if (y->dtype != x->dtype)
+        return convert(ctx, "copy", cuda_view_of(y), cuda_view_of(x), vmt_numel(y));
+    if (y->data == x->data)
+        return VMT_OK;
+    return cuda_check(ctx, "copy",
+                      cudaMemcpyAsync(y->data, x->data, vmt_tensor_bytes(y),
+                                      cudaMemcpyDeviceToDevice, cuda_of(ctx)->stream));
+}
+
+enum vmt_status cuda_zero(vmt_ctx *ctx, vmt_tensor *y)
+{
+    return cuda_check(ctx, "zero",
+                      cudaMemsetAsync(y->data, 0, vmt_tensor_bytes(y), cuda_of(ctx)->stream));
+}
+
+enum vmt_status cuda_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x)
+{
+    cuda_state *state = cuda_of(ctx);
+    int bad = 1;
+    cudaError_t error = cudaMemsetAsync(state->bad, 0, sizeof bad, state->stream);
+
+    if (error == cudaSuccess)
+        error = cuda_find_bad(state->stream, state->bad, cuda_view_of(x), vmt_numel(x));
+    VMT_TRY(cuda_check(ctx, "all_finite", error));
+    VMT_TRY(move(ctx, "all_finite", &bad, state->bad, sizeof bad, cudaMemcpyDeviceToHost));
+    *finite = !bad;
+    return VMT_OK;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Private state of backend "cuda", and what its host files share.  All work of a context goes to
+ * one stream in order, so that scratch is free for the next op as soon as an op has been enqueued.
+ */
+#ifndef VMT_CUDA_STATE_H
+#define VMT_CUDA_STATE_H
+
+#include "backend/cuda/cuda_kernels.h"
+#include "tensor/tensor.h"
+
+#include <cublasLt.h>
+
+/* c (+)= epilogue(a b + bias), row-major.   a: [m, k], b: [k, n]; rows a_row, b_row, c_row elements
+ * apart; `a_turned`, `b_turned`: stored transposed ([k, m], [n, k]).  in: dtype of a and b; out: of
+ * c. */
+typedef struct cuda_matmul {
+    int64_t m, n, k, a_row, b_row, c_row;
+    int64_t batch, a_batch, b_batch, c_batch; /* 0: one product */
+    enum vmt_dtype in, out;
+    enum vmt_epilogue epilogue;
+    bool a_turned, b_turned, has_bias, add;
+} cuda_matmul;
+
+/* Algorithm of one product, chosen at its first use. */
+typedef struct cuda_plan {
+    cuda_matmul product;
+    unsigned alignment; /* of the pointers, least of all */
+    cublasLtMatmulDesc_t desc;
+    cublasLtMatrixLayout_t a, b, c;
+    cublasLtMatmulAlgo_t algo;
+} cuda_plan;
+
+typedef struct cuda_buffer {
+    void *memory;
+    size_t bytes;
+} cuda_buffer;
+
+typedef struct cuda_state {
+    vmt_ops ops;
+    int device;
+    cudaStream_t stream;
+    cublasLtHandle_t blas;
+    cuda_buffer workspace; /* of cuBLASLt */
+    cuda_buffer scratch;   /* of the op at hand; grows to the largest need */
+    cuda_plan *plans;
+    size_t plan_count, plan_capacity;
+    int *bad; /* device: set by cuda_find_bad */
+} cuda_state;
+
+static inline cuda_state *cuda_of(vmt_ctx *ctx)
+{
+    return ctx->backend;
+}
+
+/* VMT_E_MEMORY, VMT_E_INTERNAL, … with the op and CUDA's own words. */
+enum vmt_status cuda_fail(vmt_ctx *ctx, const char *op, cudaError_t error);
+enum vmt_status cuda_check(vmt_ctx *ctx, const char *op, cudaError_t error);
+
+/* ---- cuda_memory.c */
+void *cuda_alloc(vmt_ctx *ctx, size_t bytes);
+void cuda_release(vmt_ctx *ctx, void *memory);
+size_t cuda_free_bytes(vmt_ctx *ctx);
+/* Scratch of the device for one op, at a 256-byte boundary. */
+enum vmt_status cuda_scratch(vmt_ctx *ctx, void **memory, size_t bytes);
+enum vmt_status cuda_upload(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *host);
+enum vmt_status cuda_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x);
+enum vmt_status cuda_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x);
+enum vmt_status cuda_zero(vmt_ctx *ctx, vmt_tensor *y);
+enum vmt_status cuda_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x);
+
+static inline cuda_view cuda_view_of(const vmt_tensor *t)
+{
+    return (cuda_view){t->data, t->dtype};
+}
+
+/* ---- cuda_matmul.c */
+enum vmt_status cuda_matmul_run(vmt_ctx *ctx, const cuda_matmul *product, void *c, const void *a,
+                                const void *b, const void *bias);
+void cuda_plans_free(cuda_state *state);
+
+/* ---- cuda_linear.c */
+
+/* What weight_prepare made, in one block of device memory. */
+typedef struct cuda_packed {
+    void *block;
+    void *matrix;        /* ctx->act; a filter in the order [out, taps, in] */
+    float *bias;         /* NULL: none */
+    uint16_t *bias_bf16; /* the same rounded, for products that write BF16; NULL when act is F32 */
+} cuda_packed;
+
+enum vmt_status cuda_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use);
+size_t cuda_weight_prepare_bytes(vmt_ctx *ctx, const vmt_weight *weight, unsigned use);
+void cuda_weight_release(vmt_ctx *ctx, vmt_weight *weight);
+/* VMT_E_INTERNAL naming the op when the weight was not prepared. */
+enum vmt_status cuda_weight_view(vmt_ctx *ctx, const vmt_weight *weight, const char *op,
+                                 const cuda_packed **view);
+
+enum vmt_status cuda_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
+                            enum vmt_epilogue epilogue);
+enum vmt_status cuda_linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                const vmt_weight *w);
+enum vmt_status cuda_linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                    const vmt_weight *w);
+enum vmt_status cuda_conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
+                            const vmt_conv_geometry *geometry);
+
+/* ---- cuda_attention.c */
+enum vmt_status cuda_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
+                               const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
+                               double scale);
+enum vmt_status cuda_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv,
+                                   const vmt_tensor *dout, const vmt_tensor *q, const vmt_tensor *k,
+                                   const vmt_tensor *v, const vmt_tensor *o, const vmt_tensor *lse,
+                                   double scale);
+
+/* ---- cuda_ops.c, cuda_motion.c: fill their entries of the table */
+void cuda_table_rows(vmt_ops *ops);
+void cuda_table_motion(vmt_ops *ops);
+
+#endif
