@@ -5,7 +5,7 @@ JOBS := $(shell nproc 2>/dev/null || echo 2)
 FUZZ_SECONDS ?= 60
 PREFIX ?= /usr/local
 
-.PHONY: build install uninstall demo test memory fuzz bench minimal format lint clean deps
+.PHONY: build install uninstall demo test memory fuzz bench minimal format lint clean deps gpu-test
 
 build: deps                 ## the program: build/release/fastvmt
 	tools/build.sh release -DFASTVMT_TESTS=OFF
@@ -29,6 +29,10 @@ demo: deps                  ## a real transfer: demo/out.mp4 and demo/compare.mp
 test:                       ## all tests, plain and under AddressSanitizer + UBSan
 	tools/install_deps.sh build test
 	tools/run_tests.sh test asan
+
+gpu-test: deps               ## what needs an NVIDIA device, with its sanitizers
+	tools/build.sh test
+	tools/gpu_test.sh build/test --sanitize
 
 minimal:                    ## the same without oneDNN, sentencepiece and libav
 	tools/run_tests.sh minimal

@@ -45,4 +45,3 @@ target_compile_definitions(fastvmt_cuda PRIVATE FASTVMT_MODULE_VERSION="${PROJEC
 target_include_directories(fastvmt_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
 target_link_libraries(fastvmt_cuda PRIVATE fastvmt_flags CUDA::cudart_static CUDA::cublasLt m)
 add_dependencies(fastvmt fastvmt_cuda)
-install(TARGETS fastvmt_cuda DESTINATION lib/fastvmt)

@@ -4,6 +4,7 @@
  */
 #include "media/media.h"
 
+#include "base/module.h"
 #include "media/media_path.h"
 #include "media/source.h"
 
@@ -16,32 +17,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- the module: beside the program, or where an installation puts it */
-
-static void *open_module(void)
-{
-    static const char *const places[] = {"", "../", FASTVMT_MODULE_FROM_BIN};
-    char program[PATH_MAX], path[PATH_MAX + 64];
-    const ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    void *module = NULL;
-
-    if (length <= 0)
-        return dlopen(MEDIA_LIBAV_FILE, RTLD_NOW | RTLD_LOCAL);
-    program[length] = '\0';
-    char *slash = strrchr(program, '/');
-    if (slash)
-        slash[1] = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof *places && !module; i++) {
-        snprintf(path, sizeof path, "%s%s%s", program, places[i], MEDIA_LIBAV_FILE);
-        if (!access(path, R_OK))
-            module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    }
-    return module ? module : dlopen(MEDIA_LIBAV_FILE, RTLD_NOW | RTLD_LOCAL);
-}
+/* ---- the module */
 
 enum vmt_status media_libav_load(vmt_ctx *ctx, const media_libav **libav, const char *path)
 {
-    void *module = open_module(); /* never closed: libav keeps state of its own */
+    void *module = vmt_module_open(MEDIA_LIBAV_FILE);
     void *symbol = module ? dlsym(module, MEDIA_LIBAV_SYMBOL) : NULL;
     media_libav_get *get;
 

@@ -5,6 +5,7 @@
  * recomputation; and every option of the method changes it.
  */
 #include "cli_run.h"
+#include "clips.h"
 
 #include "fastvmt/fastvmt.h"
 
@@ -27,31 +28,7 @@
 #define EMPTY_PROMPT PROMPT
 #endif
 
-enum { TIMEOUT = 300, WIDTH = 80, HEIGHT = 64, FRAMES = 9 };
-
-/* A bright square that moves over a gradient: 9 frames of 80x64, 4:4:4. */
-static void write_reference(const char *path)
-{
-    static unsigned char plane[WIDTH * HEIGHT];
-    FILE *file = fopen(path, "wb");
-
-    assert_non_null(file);
-    fprintf(file, "YUV4MPEG2 W%d H%d F16:1 Ip A1:1 C444\n", WIDTH, HEIGHT);
-    for (int t = 0; t < FRAMES; t++) {
-        fputs("FRAME\n", file);
-        for (int c = 0; c < 3; c++) {
-            for (int y = 0; y < HEIGHT; y++)
-                for (int x = 0; x < WIDTH; x++) {
-                    const int inside = abs(x - 15 - 6 * t) < 9 && abs(y - 20 - 2 * t) < 9;
-                    plane[y * WIDTH + x] =
-                        (unsigned char)(c ? 128 + (inside ? 40 * (c == 1 ? -1 : 1) : 0)
-                                          : (inside ? 220 : 40 + x));
-                }
-            assert_int_equal(fwrite(plane, 1, sizeof plane, file), sizeof plane);
-        }
-    }
-    assert_int_equal(fclose(file), 0);
-}
+enum { TIMEOUT = 300 };
 
 /* A short run: 3 steps, 2 of them guided, 3 inner steps, one gradient reused. */
 #define SHORT                                                                                      \
@@ -382,6 +359,6 @@ int main(void)
     folder_new("transfer");
     if (chdir("transfer"))
         return 1;
-    write_reference(REFERENCE);
+    test_write_square(REFERENCE);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -112,3 +112,27 @@ void test_ffprobe(char *text, size_t size, const char *arguments)
         if (text[i] == '\n')
             text[i] = i + 1 < length ? ' ' : '\0';
 }
+
+void test_write_square(const char *path)
+{
+    enum { WIDTH = 80, HEIGHT = 64, FRAMES = 9 };
+    static unsigned char plane[WIDTH * HEIGHT];
+    FILE *file = fopen(path, "wb");
+
+    assert_non_null(file);
+    fprintf(file, "YUV4MPEG2 W%d H%d F16:1 Ip A1:1 C444\n", WIDTH, HEIGHT);
+    for (int t = 0; t < FRAMES; t++) {
+        fputs("FRAME\n", file);
+        for (int c = 0; c < 3; c++) {
+            for (int y = 0; y < HEIGHT; y++)
+                for (int x = 0; x < WIDTH; x++) {
+                    const int inside = abs(x - 15 - 6 * t) < 9 && abs(y - 20 - 2 * t) < 9;
+                    plane[y * WIDTH + x] =
+                        (unsigned char)(c ? 128 + (inside ? 40 * (c == 1 ? -1 : 1) : 0)
+                                          : (inside ? 220 : 40 + x));
+                }
+            assert_int_equal(fwrite(plane, 1, sizeof plane, file), sizeof plane);
+        }
+    }
+    assert_int_equal(fclose(file), 0);
+}

@@ -13,6 +13,9 @@ vmt_clip test_clip_smooth(vmt_ctx *ctx, int64_t frames, int64_t width, int64_t h
 /* Which frame of test_clip_smooth this one is, whatever happened to its colours and size. */
 int64_t test_frame_number(const vmt_clip *clip, int64_t frame);
 
+/* Writes a Y4M: a bright square that moves over a gradient, 9 frames of 80x64, 4:4:4. */
+void test_write_square(const char *path);
+
 /* Uniform random bytes. */
 vmt_clip test_clip_noise(vmt_ctx *ctx, int64_t frames, int64_t width, int64_t height, double fps);
 
