@@ -24,7 +24,8 @@ typedef struct own_option {
 
 #define AT(member) offsetof(cli_options, member)
 
-/* m: model files, r: reference video, t: transfer and generate, e: they and extract, n: motion
+/* m: model files, r: reference video, w: where to begin in it, k: its frames, a: its sound, z: a
+ * video for its sound alone, t: transfer and generate, e: they and extract, n: motion
  * files, o: output, c: computing, d: made-up models, h: they and bench, b: bench */
 static const own_option own[] = {
     {'m', "model", 'm', "DIR",
@@ -36,13 +37,15 @@ static const own_option own[] = {
     {'m', "tokenizer", 0, "FILE.model", "spiece.model", TEXT, AT(paths.tokenizer), 0, 0},
     {'r', "reference", 'r', "VIDEO",
      "whose motion to take: a video, a folder of pictures, or - (Y4M)", TEXT, AT(reference), 0, 0},
-    {'r', "start", 0, "N", "first frame of the reference that is used", WHOLE, AT(start), 0, 1e9},
-    {'r', "start-seconds", 0, "X", "the same as a time", REAL, AT(start_seconds), 0, 1e6},
-    {'r', "stride", 0, "N", "use every N-th frame; speed and duration stay", WHOLE, AT(stride), 1,
+    {'z', "reference", 'r', "VIDEO", "the run's reference, for its sound", TEXT, AT(reference), 0,
+     0},
+    {'w', "start", 0, "N", "first frame of the reference that is used", WHOLE, AT(start), 0, 1e9},
+    {'w', "start-seconds", 0, "X", "the same as a time", REAL, AT(start_seconds), 0, 1e6},
+    {'k', "stride", 0, "N", "use every N-th frame; speed and duration stay", WHOLE, AT(stride), 1,
      1000},
-    {'r', "fit", 0, "crop|pad|stretch", "how the reference gets another aspect ratio", TEXT,
+    {'k', "fit", 0, "crop|pad|stretch", "how the reference gets another aspect ratio", TEXT,
      AT(fit), 0, 0},
-    {'r', "damaged", 0, "error|conceal",
+    {'w', "damaged", 0, "error|conceal",
      "a damaged reference is refused, or taken as the decoder mends it", TEXT, AT(damaged), 0, 0},
     {'n', "motion", 0, "FILE.fvm", "motion file (extract)", TEXT, AT(motion), 0, 0},
     {'e', "embeddings", 0, "FILE.safetensors", "prompts already encoded (embed), in place of text",
@@ -62,6 +65,7 @@ static const own_option own[] = {
     {'t', "plan", 0, NULL, "print sizes and memory, then stop", FLAG, AT(plan), 0, 0},
     {'o', "output", 'o', "FILE", "where the result goes", TEXT, AT(output), 0, 0},
     {'o', "force", 'y', NULL, "overwrite existing files", FLAG, AT(overwrite), 0, 0},
+    {'a', "no-audio", 0, NULL, "leave out the reference's sound", FLAG, AT(no_audio), 0, 0},
     {'v', "codec", 0, "h264|ffv1|vp9",
      "of the output: .mp4 and .mov hold h264, .webm vp9, .mkv all (default h264); ffv1 is lossless",
      TEXT, AT(codec), 0, 0},

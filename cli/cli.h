@@ -30,7 +30,7 @@ typedef struct cli_options {
     const char *shape, *text_shape, *vae_shape; /* make-model */
     int64_t threads, device, start, stride, crf, checkpoint, preview, seed_models, layers;
     double start_seconds;
-    bool plan, quiet, verbose, overwrite, help;
+    bool plan, quiet, verbose, overwrite, help, no_audio;
     enum cli_progress progress;
     cli_setting settings[CLI_MAX_SETTINGS];
     int setting_count;
@@ -102,15 +102,20 @@ typedef struct cli_session {
     vmt_ctx *ctx;
     vmt_model *model;
     vmt_settings settings;
+    double reference_start; /* time of its first used frame by its own clock */
 } cli_session;
 
 /* Opens a context, and the model if `with_model`; fills the settings.  Prints what failed.
  * Returns 0 or the exit code; close in any case. */
 int cli_session_open(cli_session *session, cli_options *options, bool with_model);
 void cli_session_close(cli_session *session);
-/* The reference as the options say; `limited`: where no size or count was asked for, no larger and
- * no longer than what the model was made for. */
-enum vmt_status cli_read_reference(const cli_session *session, vmt_clip *clip, bool limited);
+/* The reference as the options say, and when it begins; `limited`: where no size or count was asked
+ * for, no larger and no longer than what the model was made for. */
+enum vmt_status cli_read_reference(cli_session *session, vmt_clip *clip, bool limited);
+/* When it begins alone, for runs that need no frames of it. */
+enum vmt_status cli_find_start(cli_session *session);
+/* How the result is written: codec, quality, and the reference's sound if one is named. */
+media_write_options cli_write_options(const cli_session *session);
 /* Prints the context's message as the one error line; returns the exit code. */
 int cli_fail(const cli_session *session, enum vmt_status status);
 /* The same for a text of the program's own. */

@@ -116,8 +116,11 @@ int cli_decode(cli_options *o)
     }
     cli_reporter_init(&j.reporter, o);
     const vmt_transfer_io io = {.result = &j.clip, .progress = tell, .progress_user = &j};
-    const media_write_options options = {.codec = o->codec, .crf = (int)o->crf};
+    media_write_options options = cli_write_options(&j.s);
     enum vmt_status status = media_check_output(j.s.ctx, o->output, &options);
+    if (status == VMT_OK)
+        status = o->reference ? cli_find_start(&j.s) : VMT_OK;
+    options.sound_start = j.s.reference_start;
     if (status == VMT_OK)
         status = vmt_decode(j.s.ctx, j.s.model, &j.s.settings, o->operands[0], &io);
     if (status == VMT_OK)

@@ -83,7 +83,7 @@ static int check_paths(job *j)
     for (int i = 0; i < 4; i++)
         if (outputs[i] && !o->overwrite && media_would_replace(outputs[i]))
             return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", outputs[i]);
-    const media_write_options options = {.codec = o->codec, .crf = (int)o->crf};
+    const media_write_options options = cli_write_options(&j->s);
     enum vmt_status status = media_check_output(j->s.ctx, o->output, &options);
     if (status == VMT_OK && o->compare)
         status = media_check_output(j->s.ctx, o->compare, NULL);
@@ -172,6 +172,17 @@ static void print_option(const char *name, const char *value)
     cli_print_word(value, stderr);
 }
 
+/* Where the result's sound comes from. */
+static void print_sound(const cli_options *o)
+{
+    print_option("-r", o->reference);
+    if (o->start)
+        fprintf(stderr, " --start %" PRId64, o->start);
+    if (o->start_seconds > 0)
+        fprintf(stderr, " --start-seconds %.15g", o->start_seconds);
+    print_option("--damaged", o->damaged);
+}
+
 /* The command that makes the result of the latent on disk. */
 static void print_decode(const job *j)
 {
@@ -187,6 +198,8 @@ static void print_decode(const job *j)
     print_option("--codec", o->codec);
     if (o->crf != MEDIA_DEFAULT_CRF)
         fprintf(stderr, " --crf %" PRId64, o->crf);
+    if (!o->no_audio)
+        print_sound(o);
     fputc(' ', stderr);
     cli_print_word(j->latent, stderr);
     fputc('\n', stderr);
@@ -230,8 +243,8 @@ static int write_results(job *j)
     made->frames = j->result.frames;
     made->fps = j->result.fps;
     char *json = cli_result_json(&j->s, &j->reporter);
-    const media_write_options options = {
-        .codec = j->o->codec, .crf = (int)j->o->crf, .comment = json};
+    media_write_options options = cli_write_options(&j->s);
+    options.comment = json;
     int code = json ? 0 : cli_fail_text(VMT_E_MEMORY, "out of memory");
     enum vmt_status status =
         code ? VMT_OK : media_write(j->s.ctx, &j->result, j->o->output, &options);
@@ -346,6 +359,9 @@ int cli_transfer(cli_options *o)
         code = plan_asked(&j);
     if (!code && o->reference && (!o->resume || o->compare)) {
         const enum vmt_status status = cli_read_reference(&j.s, &j.reference, true);
+        code = status == VMT_OK ? 0 : cli_fail(&j.s, status);
+    } else if (!code && o->reference && !o->no_audio) {
+        const enum vmt_status status = cli_find_start(&j.s);
         code = status == VMT_OK ? 0 : cli_fail(&j.s, status);
     }
     if (!code)

@@ -35,6 +35,8 @@ static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
             whole = cJSON_AddNumberToObject(seconds, vmt_phase_name((enum vmt_phase)i),
                                             (double)(int64_t)(1000 * r->phase_seconds[i]) / 1000) !=
                     NULL;
+    if (whole && o->no_audio)
+        whole = cJSON_AddTrueToObject(files, "no-audio") != NULL;
     if (whole && o->crf != MEDIA_DEFAULT_CRF)
         whole = cJSON_AddNumberToObject(files, "crf", (double)o->crf) != NULL;
     if (whole && o->start_seconds > 0)
@@ -117,6 +119,8 @@ bool cli_print_command(const char *json, FILE *to)
                     continue;
                 fputs(" --", to);
                 cli_print_word(item->string, to);
+                if (cJSON_IsTrue(item))
+                    continue;
                 fputc(' ', to);
                 if (cJSON_IsString(item))
                     cli_print_word(item->valuestring, to);

@@ -125,25 +125,34 @@ void cli_session_close(cli_session *s)
     vmt_ctx_close(s->ctx);
 }
 
-enum vmt_status cli_read_reference(const cli_session *s, vmt_clip *clip, bool limited)
+static media_read_options where(cli_session *s)
+{
+    const cli_options *o = s->options;
+    const bool conceal = o->damaged && !strcmp(o->damaged, "conceal");
+
+    return (media_read_options){.start_frame = o->start,
+                                .start_seconds = o->start_seconds,
+                                .start_time = &s->reference_start,
+                                .damaged = conceal ? MEDIA_DAMAGED_CONCEAL : MEDIA_DAMAGED_ERROR};
+}
+
+enum vmt_status cli_read_reference(cli_session *s, vmt_clip *clip, bool limited)
 {
     const cli_options *o = s->options;
     const vmt_settings *settings = &s->settings;
-    media_read_options options = {.start_frame = o->start,
-                                  .start_seconds = o->start_seconds,
-                                  .stride = o->stride,
-                                  .fps = settings->fps,
-                                  .frames = settings->frames,
-                                  .width = settings->width,
-                                  .height = settings->height};
+    media_read_options options = where(s);
     vmt_clip native;
+
+    options.stride = o->stride;
+    options.fps = settings->fps;
+    options.frames = settings->frames;
+    options.width = settings->width;
+    options.height = settings->height;
 
     if (o->fit && !strcmp(o->fit, "pad"))
         options.fit = MEDIA_FIT_PAD;
     if (o->fit && !strcmp(o->fit, "stretch"))
         options.fit = MEDIA_FIT_STRETCH;
-    if (o->damaged && !strcmp(o->damaged, "conceal"))
-        options.damaged = MEDIA_DAMAGED_CONCEAL;
     if (limited) {
         vmt_model_native(s->model, &native);
         options.most_frames = native.frames;
@@ -151,4 +160,25 @@ enum vmt_status cli_read_reference(const cli_session *s, vmt_clip *clip, bool li
         options.most_height = native.height;
     }
     return media_read(s->ctx, clip, o->reference, &options);
+}
+
+enum vmt_status cli_find_start(cli_session *s)
+{
+    media_read_options options = where(s);
+    vmt_clip first;
+
+    options.frames = 1;
+    const enum vmt_status status = media_read(s->ctx, &first, s->options->reference, &options);
+    vmt_clip_free(&first);
+    return status;
+}
+
+media_write_options cli_write_options(const cli_session *s)
+{
+    const cli_options *o = s->options;
+
+    return (media_write_options){.codec = o->codec,
+                                 .crf = (int)o->crf,
+                                 .sound = o->no_audio ? NULL : o->reference,
+                                 .sound_start = s->reference_start};
 }

@@ -8,7 +8,7 @@ packages=()
 for group in "$@"; do
     case $group in
     build) packages+=(g++ gcc make cmake ninja-build pkg-config libdnnl-dev libsentencepiece-dev
-                      libavformat-dev libavcodec-dev libavutil-dev libswscale-dev) ;;
+                      libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libswresample-dev) ;;
     test)  packages+=(ffmpeg mandoc) ;; # make and read the clips of the end-to-end tests; reads the manual page
     fuzz)  packages+=(clang) ;;
     lint)  packages+=(clang-format clang-tidy cppcheck) ;;

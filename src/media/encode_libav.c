@@ -3,7 +3,7 @@
  * Video files: H.264 through libx264, VP9 through libvpx, FFV1.
  */
 #include "base/atomic_file.h"
-#include "media/libav.h"
+#include "media/sound_libav.h"
 
 #include <libavutil/opt.h>
 
@@ -22,12 +22,14 @@ typedef struct encoder {
     AVFormatContext *format;
     AVCodecContext *codec;
     AVStream *stream;
+    media_sound *sound; /* or NULL */
     AVFrame *frame;
     AVPacket *packet;
 } encoder;
 
 static void encoder_close(encoder *e)
 {
+    media_sound_close(e->sound);
     av_packet_free(&e->packet);
     av_frame_free(&e->frame);
     avcodec_free_context(&e->codec);
@@ -143,6 +145,7 @@ static enum vmt_status open_output(vmt_ctx *ctx, encoder *e, const char *url, in
     av_free(e->format->url);
     e->format->url = name;
     e->format->flags |= AVFMT_FLAG_BITEXACT; /* no time of creation, no random id */
+    e->format->max_interleave_delta = 0;     /* sound waits for the pictures an encoder holds */
     VMT_TRY(open_codec(ctx, e, crf));
     VMT_TRY(open_frame(ctx, e));
     e->stream = avformat_new_stream(e->format, NULL);
@@ -150,6 +153,10 @@ static enum vmt_status open_output(vmt_ctx *ctx, encoder *e, const char *url, in
         return media_av_fail(ctx, e->path, "opening", AVERROR(ENOMEM));
     e->stream->time_base = e->codec->time_base;
     e->stream->avg_frame_rate = e->codec->framerate;
+    if (options->sound)
+        VMT_TRY(media_sound_open(ctx, &e->sound, e->format, options,
+                                 (double)e->clip->frames / e->clip->fps,
+                                 e->kind->id == MEDIA_FFV1));
     error = avcodec_parameters_from_context(e->stream->codecpar, e->codec);
     if (error >= 0 && options->comment)
         error = av_dict_set(&e->format->metadata, "comment", options->comment, 0);
@@ -260,6 +267,7 @@ static enum vmt_status write_all(vmt_ctx *ctx, encoder *e, const char *place, in
     for (int64_t i = 0; i < e->clip->frames; i++) {
         VMT_TRY(vmt_check_cancelled(ctx));
         VMT_TRY(encode_frame(ctx, e, i));
+        VMT_TRY(media_sound_write(ctx, e->sound, e->path, (double)(i + 1) / e->clip->fps));
     }
     return finish(ctx, e);
 }

@@ -157,10 +157,17 @@ enum vmt_status media_write(vmt_ctx *ctx, const vmt_clip *clip, const char *path
         return vmt_fail(ctx, VMT_E_ARG, "%s: nothing to write: the clip is empty", path);
     VMT_TRY(media_check_output(ctx, path, options));
     VMT_TRY(media_format_find(ctx, &format, path, options));
+    media_write_options given = *options;
+    if (given.sound && (media_is_standard(given.sound) || media_is_folder_name(given.sound) ||
+                        media_is_pattern(given.sound)))
+        given.sound = NULL; /* pictures, or Y4M that is gone */
+    if (given.sound && format.kind != MEDIA_KIND_VIDEO)
+        vmt_log(ctx, VMT_LOG_DEBUG, "%s: holds no sound, that of %s is left out", path,
+                given.sound);
     switch (format.kind) {
     case MEDIA_KIND_VIDEO:
         VMT_TRY(media_libav_load(ctx, &libav, path));
-        return libav->write_video(ctx, clip, path, &format, options);
+        return libav->write_video(ctx, clip, path, &format, &given);
     case MEDIA_KIND_GIF:
         return media_write_gif(ctx, clip, path, options->comment);
     case MEDIA_KIND_Y4M:

@@ -72,6 +72,9 @@ typedef struct media_write_options {
     int crf;             /* quality, less is better: H.264 0 to 51, VP9 0 to 63;
                             MEDIA_DEFAULT_CRF: 18 */
     const char *comment; /* JSON for the container's comment tag (video files, GIF), or NULL */
+    const char *sound;   /* file whose sound goes along (.mp4, .mov, .mkv, .webm; dropped elsewhere,
+                            and when it has none), or NULL */
+    double sound_start;  /* time of the clip's first frame in it (media_read_options.start_time) */
 } media_write_options;
 
 /**
