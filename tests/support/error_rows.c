@@ -455,7 +455,7 @@ const error_row error_rows[] = {
     {"Values of options", "an empty tile", ARGS("transfer", "--amf-tile", "0x2"), 2, "--amf-tile 0x2: RxC from 1 to 1024", NULL},
     {"Values of options", "a block the model lacks", ARGS("transfer", "--block", "8"), 2, "--block 8: the model has blocks 0 to 7", NULL},
     {"Values of options", "no such preset", ARGS("transfer", "--preset", "none"), 2, "--preset none: one of paper|released|tiny|wan", NULL},
-    {"Values of options", "no such backend", ARGS("transfer", "--backend", "quantum"), 2, "backend quantum: one of auto, cpu, ref, ref64", NULL},
+    {"Values of options", "no such backend", ARGS("transfer", "--backend", "quantum"), 2, "backend quantum: one of auto, cuda, cpu, ref, ref64", NULL},
     {"Values of options", "no such type", ARGS("transfer", "--dtype", "int3"), 2, "dtype int3: one of auto, f32, bf16", NULL},
     {"Values of options", "too many threads", ARGS("transfer", "--threads", "5000"), 2, "--threads 5000: a whole number from 0 to 4096", NULL},
     {"Values of options", "no such way to fit", ARGS("transfer", "--fit", "squeeze"), 2, "--fit squeeze: one of crop|pad|stretch", NULL},
