@@ -173,7 +173,8 @@ static pid_t start(const char *const *arguments)
     const pid_t child = fork();
     assert_true(child >= 0);
     if (!child) {
-        freopen("/dev/null", "w", stderr);
+        if (!freopen("/dev/null", "w", stderr))
+            _exit(126);
         execv(FASTVMT_PROGRAM, (char *const *)(uintptr_t)argv);
         _exit(127);
     }

@@ -132,54 +132,68 @@ static const void *bias_for(const cuda_packed *view, enum vmt_dtype out)
     return out == VMT_BF16 ? (const void *)view->bias_bf16 : (const void *)view->bias;
 }
 
-/* SiLU is no epilogue of cuBLASLt. */
-static enum vmt_status finish(vmt_ctx *ctx, vmt_tensor *y, enum vmt_epilogue epilogue)
+/* What cuBLASLt has no epilogue for, or not in F32. */
+static enum vmt_status apply(vmt_ctx *ctx, vmt_tensor *y, enum vmt_epilogue epilogue)
 {
     const cuda_view v = cuda_view_of(y);
+    const enum cuda_map_kind map = epilogue == VMT_EPILOGUE_GELU ? CUDA_GELU : CUDA_SILU;
 
-    if (epilogue != VMT_EPILOGUE_SILU)
-        return VMT_OK;
     return cuda_check(
         ctx, "linear",
-        cuda_map(cuda_of(ctx)->stream, CUDA_SILU, v, v, (cuda_view){NULL, v.dtype}, vmt_numel(y)));
+        cuda_map(cuda_of(ctx)->stream, map, v, v, (cuda_view){NULL, v.dtype}, vmt_numel(y)));
 }
 
-/* F32 operands under BF16 activations: the caller wants float accuracy, so the weight is widened
- * into scratch. */
-static enum vmt_status widened(vmt_ctx *ctx, const void **matrix, const vmt_weight *w,
-                               const cuda_packed *view, size_t extra, void **rest)
+/* What a product reads and writes besides its input.  F32 operands under BF16 activations: the
+ * caller wants float accuracy, so the weight is widened into scratch.  A BF16 result that the
+ * product itself would not round once and last goes through F32. */
+typedef struct operands {
+    const void *matrix;
+    vmt_tensor sums; /* the result, or F32 scratch of its shape */
+} operands;
+
+static enum vmt_status operands_of(vmt_ctx *ctx, operands *o, const vmt_weight *w,
+                                   const cuda_packed *view, const vmt_tensor *y, bool is_wide,
+                                   bool through_f32)
 {
-    const size_t bytes = padded((size_t)vmt_numel(&w->w) * sizeof(float));
+    const size_t wide = is_wide ? padded((size_t)vmt_numel(&w->w) * sizeof(float)) : 0;
+    const size_t sums = through_f32 ? (size_t)vmt_numel(y) * sizeof(float) : 0;
     void *memory = NULL;
 
-    VMT_TRY(cuda_scratch(ctx, &memory, bytes + extra));
-    *matrix = memory;
-    *rest = (unsigned char *)memory + bytes;
+    *o = (operands){view->matrix, *y};
+    if (wide + sums)
+        VMT_TRY(cuda_scratch(ctx, &memory, wide + sums));
+    if (through_f32) {
+        o->sums.data = (unsigned char *)memory + wide;
+        o->sums.dtype = VMT_F32;
+    }
+    if (!is_wide)
+        return VMT_OK;
+    o->matrix = memory;
     return cuda_check(ctx, "linear",
                       cuda_convert(cuda_of(ctx)->stream, (cuda_view){memory, VMT_F32},
                                    (cuda_view){view->matrix, ctx->act}, vmt_numel(&w->w)));
+}
+
+/* Products whose rows are no multiples of 16 bytes run on kernels that round to BF16 before they
+ * add the bias. */
+static bool rounds_before_bias(const cuda_packed *view, enum vmt_dtype out, int64_t n, int64_t k)
+{
+    return view->bias && out == VMT_BF16 && (n % 8 || k % 8);
 }
 
 enum vmt_status cuda_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
                             enum vmt_epilogue epilogue)
 {
     const int64_t in = x->shape[1], out = y->shape[1];
-    const bool is_wide = x->dtype != ctx->act, through_f32 = is_wide && y->dtype != VMT_F32;
-    const bool gelu_after = epilogue == VMT_EPILOGUE_GELU && x->dtype == VMT_F32;
+    const bool is_wide = x->dtype != ctx->act;
     const cuda_packed *view = NULL;
-    const void *matrix = NULL;
-    void *rest = NULL;
-    vmt_tensor sums = *y;
+    operands o;
 
     VMT_TRY(cuda_weight_view(ctx, w, "linear", &view));
-    matrix = view->matrix;
-    if (is_wide)
-        VMT_TRY(widened(ctx, &matrix, w, view,
-                        through_f32 ? (size_t)vmt_numel(y) * sizeof(float) : 0, &rest));
-    if (through_f32) {
-        sums.data = rest;
-        sums.dtype = VMT_F32;
-    }
+    const bool through_f32 =
+        (is_wide && y->dtype != VMT_F32) || rounds_before_bias(view, y->dtype, out, in);
+    VMT_TRY(operands_of(ctx, &o, w, view, y, is_wide, through_f32));
+    const bool gelu_inside = epilogue == VMT_EPILOGUE_GELU && o.sums.dtype == VMT_BF16;
     const cuda_matmul product = {.m = x->shape[0],
                                  .n = out,
                                  .k = in,
@@ -187,21 +201,15 @@ enum vmt_status cuda_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, co
                                  .b_row = in,
                                  .c_row = out,
                                  .in = x->dtype,
-                                 .out = sums.dtype,
-                                 .epilogue = gelu_after                      ? VMT_EPILOGUE_NONE
-                                             : epilogue == VMT_EPILOGUE_GELU ? epilogue
-                                                                             : VMT_EPILOGUE_NONE,
+                                 .out = o.sums.dtype,
+                                 .epilogue = gelu_inside ? VMT_EPILOGUE_GELU : VMT_EPILOGUE_NONE,
                                  .b_turned = true,
                                  .has_bias = view->bias != NULL};
-    VMT_TRY(cuda_matmul_run(ctx, &product, sums.data, x->data, matrix, bias_for(view, sums.dtype)));
-    if (gelu_after) {
-        const cuda_view v = cuda_view_of(&sums);
-        VMT_TRY(cuda_check(ctx, "linear",
-                           cuda_map(cuda_of(ctx)->stream, CUDA_GELU, v, v,
-                                    (cuda_view){NULL, v.dtype}, vmt_numel(y))));
-    }
-    VMT_TRY(finish(ctx, &sums, epilogue));
-    return through_f32 ? cuda_copy(ctx, y, &sums) : VMT_OK;
+    VMT_TRY(cuda_matmul_run(ctx, &product, o.sums.data, x->data, o.matrix,
+                            bias_for(view, o.sums.dtype)));
+    if (epilogue != VMT_EPILOGUE_NONE && !gelu_inside)
+        VMT_TRY(apply(ctx, &o.sums, epilogue));
+    return through_f32 ? cuda_copy(ctx, y, &o.sums) : VMT_OK;
 }
 
 static enum vmt_status linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
@@ -210,21 +218,12 @@ static enum vmt_status linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor
     const int64_t in = dx->shape[1], out = dy->shape[1];
     const bool is_wide = dy->dtype != ctx->act, through_f32 = is_wide && dx->dtype != VMT_F32;
     const cuda_packed *view = NULL;
-    const void *matrix = NULL;
-    void *rest = NULL;
-    vmt_tensor sums = *dx;
+    operands o;
 
     VMT_TRY(cuda_weight_view(ctx, w, "linear_bwd", &view));
-    matrix = view->matrix;
-    if (is_wide)
-        VMT_TRY(widened(ctx, &matrix, w, view,
-                        through_f32 ? (size_t)vmt_numel(dx) * sizeof(float) : 0, &rest));
-    if (through_f32) {
-        sums.data = rest;
-        sums.dtype = VMT_F32;
-        if (add)
-            VMT_TRY(cuda_copy(ctx, &sums, dx));
-    }
+    VMT_TRY(operands_of(ctx, &o, w, view, dx, is_wide, through_f32));
+    if (add && through_f32)
+        VMT_TRY(cuda_copy(ctx, &o.sums, dx));
     const cuda_matmul product = {.m = dy->shape[0],
                                  .n = in,
                                  .k = out,
@@ -232,10 +231,10 @@ static enum vmt_status linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor
                                  .b_row = in,
                                  .c_row = in,
                                  .in = dy->dtype,
-                                 .out = sums.dtype,
+                                 .out = o.sums.dtype,
                                  .add = add};
-    VMT_TRY(cuda_matmul_run(ctx, &product, sums.data, dy->data, matrix, NULL));
-    return through_f32 ? cuda_copy(ctx, dx, &sums) : VMT_OK;
+    VMT_TRY(cuda_matmul_run(ctx, &product, o.sums.data, dy->data, o.matrix, NULL));
+    return through_f32 ? cuda_copy(ctx, dx, &o.sums) : VMT_OK;
 }
 
 enum vmt_status cuda_linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
@@ -281,33 +280,42 @@ enum vmt_status cuda_conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, co
                                 .pad_left = geometry->pad_left,
                                 .out_h = y->shape[1],
                                 .out_w = y->shape[2]};
+    const cuda_packed *view = NULL;
+    void *memory = NULL;
+
+    VMT_TRY(cuda_weight_view(ctx, w, "conv3d", &view));
+    const bool through_f32 = rounds_before_bias(view, ctx->act, out, k);
+    const int64_t chunk = most < rows ? most : rows;
+    const size_t unrolled = is_plain ? 0 : padded((size_t)(chunk * k) * item);
+    const size_t sums = through_f32 ? (size_t)(chunk * out) * sizeof(float) : 0;
     cuda_matmul product = {.n = out,
                            .k = k,
                            .a_row = k,
                            .b_row = k,
                            .c_row = out,
                            .in = ctx->act,
-                           .out = ctx->act,
-                           .b_turned = true};
-    const cuda_packed *view = NULL;
-    void *unrolled = NULL;
-
-    VMT_TRY(cuda_weight_view(ctx, w, "conv3d", &view));
-    product.has_bias = view->bias != NULL;
-    if (is_plain) {
-        product.m = rows;
-        return cuda_matmul_run(ctx, &product, y->data, x->data, view->matrix,
-                               bias_for(view, ctx->act));
-    }
-    VMT_TRY(cuda_scratch(ctx, &unrolled, (size_t)((most < rows ? most : rows) * k) * item));
-    for (int64_t first = 0; first < rows; first += most) {
-        product.m = most < rows - first ? most : rows - first;
-        VMT_TRY(cuda_check(ctx, "conv3d",
-                           cuda_unroll(cuda_of(ctx)->stream, (cuda_view){unrolled, ctx->act},
-                                       cuda_view_of(x), window, first, product.m)));
-        VMT_TRY(cuda_matmul_run(ctx, &product,
-                                (unsigned char *)y->data + (size_t)(first * out) * item, unrolled,
-                                view->matrix, bias_for(view, ctx->act)));
+                           .out = through_f32 ? VMT_F32 : ctx->act,
+                           .b_turned = true,
+                           .has_bias = view->bias != NULL};
+    if (unrolled + sums)
+        VMT_TRY(cuda_scratch(ctx, &memory, unrolled + sums));
+    for (int64_t first = 0; first < rows; first += chunk) {
+        void *const to = (unsigned char *)y->data + (size_t)(first * out) * item;
+        void *const result = through_f32 ? (unsigned char *)memory + unrolled : to;
+        const void *from = (const unsigned char *)x->data + (size_t)(first * k) * item;
+        product.m = chunk < rows - first ? chunk : rows - first;
+        if (!is_plain) {
+            VMT_TRY(cuda_check(ctx, "conv3d",
+                               cuda_unroll(cuda_of(ctx)->stream, (cuda_view){memory, ctx->act},
+                                           cuda_view_of(x), window, first, product.m)));
+            from = memory;
+        }
+        VMT_TRY(cuda_matmul_run(ctx, &product, result, from, view->matrix,
+                                bias_for(view, product.out)));
+        if (through_f32)
+            VMT_TRY(cuda_check(ctx, "conv3d",
+                               cuda_convert(cuda_of(ctx)->stream, (cuda_view){to, ctx->act},
+                                            (cuda_view){result, VMT_F32}, product.m * out)));
     }
     return VMT_OK;
 }
