@@ -38,10 +38,19 @@ target_compile_options(fastvmt_cuda_kernels PRIVATE -Xcompiler=-Wall,-Wextra
     $<$<BOOL:${FASTVMT_WERROR}>:-Werror=all-warnings>)
 
 file(GLOB CUDA_SOURCES CONFIGURE_DEPENDS src/backend/cuda/*.c)
+find_path(CUDNN_INCLUDE cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+if(CUDNN_INCLUDE) # its headers; the library itself is loaded at run time
+    list(APPEND CUDA_SOURCES src/backend/cuda/cuda_cudnn.cpp)
+endif()
 add_library(fastvmt_cuda MODULE ${CUDA_SOURCES} $<TARGET_OBJECTS:fastvmt_cuda_kernels>
     src/base/ctx.c src/base/arena.c src/tensor/tensor.c src/tensor/ops.c)
 set_target_properties(fastvmt_cuda PROPERTIES OUTPUT_NAME fastvmt-cuda)
 target_compile_definitions(fastvmt_cuda PRIVATE FASTVMT_MODULE_VERSION="${PROJECT_VERSION}")
 target_include_directories(fastvmt_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
-target_link_libraries(fastvmt_cuda PRIVATE fastvmt_flags CUDA::cudart_static CUDA::cublasLt m)
+if(CUDNN_INCLUDE)
+    target_compile_definitions(fastvmt_cuda PRIVATE FASTVMT_HAVE_CUDNN=1)
+    target_include_directories(fastvmt_cuda SYSTEM PRIVATE third_party/cudnn_frontend/include ${CUDNN_INCLUDE})
+    set_source_files_properties(src/backend/cuda/cuda_cudnn.cpp PROPERTIES COMPILE_OPTIONS "-O1;-g0") # templates
+endif()
+target_link_libraries(fastvmt_cuda PRIVATE ${CMAKE_DL_LIBS} fastvmt_flags CUDA::cudart_static CUDA::cublasLt m)
 add_dependencies(fastvmt fastvmt_cuda)

@@ -117,7 +117,12 @@ enum vmt_status cuda_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, con
     const size_t z_bytes = logit_bytes(&s, sizeof(float)),
                  p_bytes = s.act == VMT_F32 ? 0 : logit_bytes(&s, s.item);
     void *memory = NULL;
+    bool done = false;
 
+    if (!bias)
+        VMT_TRY(cuda_attention_fused(ctx, &done, o, lse, q, k, v, scale));
+    if (done)
+        return VMT_OK;
     VMT_TRY(cuda_scratch(ctx, &memory, z_bytes + p_bytes));
     float *const z = memory;
     void *const p = p_bytes ? (unsigned char *)memory + z_bytes : memory;
@@ -183,8 +188,12 @@ enum vmt_status cuda_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
 {
     const shape s = shape_of(ctx, q, k);
     cudaStream_t stream = cuda_of(ctx)->stream;
+    bool done = false;
     backward b;
 
+    VMT_TRY(cuda_attention_fused_bwd(ctx, &done, dq, dk, dv, dout, q, k, v, o, lse, scale));
+    if (done)
+        return VMT_OK;
     VMT_TRY(take_backward(ctx, &b, &s, dk, dv));
     VMT_TRY(cuda_check(
         ctx, "attention_bwd",

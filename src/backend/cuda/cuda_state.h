@@ -6,6 +6,7 @@
 #ifndef VMT_CUDA_STATE_H
 #define VMT_CUDA_STATE_H
 
+#include "backend/cuda/cuda_cudnn.h"
 #include "backend/cuda/cuda_kernels.h"
 #include "tensor/tensor.h"
 
@@ -45,6 +46,8 @@ typedef struct cuda_state {
     cuda_buffer scratch;   /* of the op at hand; grows to the largest need */
     cuda_plan *plans;
     size_t plan_count, plan_capacity;
+    cuda_cudnn *cudnn; /* NULL until attention asks for it, and where it is not there */
+    bool cudnn_asked;
     int *bad; /* device: set by cuda_find_bad */
 } cuda_state;
 
@@ -105,7 +108,7 @@ enum vmt_status cuda_linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tens
 enum vmt_status cuda_conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
                             const vmt_conv_geometry *geometry);
 
-/* ---- cuda_attention.c */
+/* ---- cuda_attention.c, cuda_attention_fused.c */
 enum vmt_status cuda_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
                                const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
                                double scale);
@@ -113,6 +116,17 @@ enum vmt_status cuda_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
                                    const vmt_tensor *dout, const vmt_tensor *q, const vmt_tensor *k,
                                    const vmt_tensor *v, const vmt_tensor *o, const vmt_tensor *lse,
                                    double scale);
+
+/* By cuDNN; *done false where it has no kernel, or is not there: then by products. */
+enum vmt_status cuda_attention_fused(vmt_ctx *ctx, bool *done, vmt_tensor *o, vmt_tensor *lse,
+                                     const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v,
+                                     double scale);
+enum vmt_status cuda_attention_fused_bwd(vmt_ctx *ctx, bool *done, vmt_tensor *dq, vmt_tensor *dk,
+                                         vmt_tensor *dv, const vmt_tensor *dout,
+                                         const vmt_tensor *q, const vmt_tensor *k,
+                                         const vmt_tensor *v, const vmt_tensor *o,
+                                         const vmt_tensor *lse, double scale);
+void cuda_attention_close(cuda_state *state);
 
 /* ---- cuda_ops.c, cuda_motion.c: fill their entries of the table */
 void cuda_table_rows(vmt_ops *ops);

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Attention by cuDNN's fused kernels, as functions of C.  cuDNN is loaded (libcudnn.so.9), not
+ * linked: it is not shipped. BF16 operands, F32 sums; the backward adds in a fixed order.
+ */
+#ifndef VMT_CUDA_CUDNN_H
+#define VMT_CUDA_CUDNN_H
+
+#include <cuda_runtime_api.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cuda_cudnn cuda_cudnn;           /* the library on one stream, and its plans */
+typedef struct cuda_cudnn_plan cuda_cudnn_plan; /* one shape; belongs to its cuda_cudnn */
+
+typedef struct cuda_cudnn_shape {
+    int64_t nq, nk, heads, d; /* q, o: [nq, heads, d]; k, v: [nk, heads, d]; lse: [heads, nq] F32 */
+    double scale;
+    bool backward;
+    bool has_lse; /* forward: writes it; backward: always true */
+} cuda_cudnn_shape;
+
+enum {
+    CUDA_CUDNN_Q = 1,
+    CUDA_CUDNN_K,
+    CUDA_CUDNN_V,
+    CUDA_CUDNN_O,
+    CUDA_CUDNN_LSE,
+    CUDA_CUDNN_DO,
+    CUDA_CUDNN_DQ,
+    CUDA_CUDNN_DK,
+    CUDA_CUDNN_DV,
+    CUDA_CUDNN_POINTERS
+};
+
+/* NULL when the library is not there or does not start; the reason goes into `why`. */
+cuda_cudnn *cuda_cudnn_open(cudaStream_t stream, char *why, size_t size);
+void cuda_cudnn_close(cuda_cudnn *library);
+/* Version as 91400; 0 without a library. */
+size_t cuda_cudnn_version(const cuda_cudnn *library);
+
+/* The plan of a shape, made at its first use; NULL when cuDNN has none (the answer is kept, too).
+ * *made: it was new. */
+cuda_cudnn_plan *cuda_cudnn_find(cuda_cudnn *library, const cuda_cudnn_shape *shape, bool *made);
+size_t cuda_cudnn_workspace(const cuda_cudnn_plan *plan);
+/* data: by the names above; those a plan does not use are not read.  False: it did not run; `why`
+ * says more. */
+bool cuda_cudnn_run(cuda_cudnn *library, cuda_cudnn_plan *plan,
+                    void *const data[CUDA_CUDNN_POINTERS], void *workspace, char *why, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
