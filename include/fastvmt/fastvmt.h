@@ -131,8 +131,8 @@ VMT_API void vmt_clip_free(vmt_clip *clip);
 /*
  * Where a model's parts lie.  `dir` is a folder with config.json of ours, or an official Wan2.1-T2V
  * folder (DiT safetensors, sharded or not; Wan2.1_VAE.pth; models_t5_umt5-xxl-enc-bf16.pth;
- * google/umt5-xxl/spiece.model).  A part that is named wins over the folder's.  Any field may be
- * NULL.
+ * google/umt5-xxl/spiece.model).  A part that is named wins over the folder's, with the sizes in
+ * the config.json beside it; the settings stay the folder's if it has any.  Any field may be NULL.
  */
 typedef struct vmt_model_paths {
     const char *dir;

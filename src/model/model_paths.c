@@ -83,17 +83,27 @@ static enum vmt_status check_folder(vmt_ctx *ctx, const char *dir)
     return VMT_OK;
 }
 
+/* folder/config.json, NULL when there is none. */
+static enum vmt_status find_config(vmt_ctx *ctx, char **path, const char *folder,
+                                   size_t folder_length)
+{
+    VMT_TRY(join(ctx, path, folder, folder_length, "config.json"));
+    if (!is_file(*path)) {
+        free(*path);
+        *path = NULL;
+    }
+    return VMT_OK;
+}
+
 static enum vmt_status read_folder(vmt_ctx *ctx, vmt_model_files *files, const char *dir)
 {
     vmt_config_file *config = NULL;
-    char *config_path;
     enum vmt_status status = VMT_OK;
 
     VMT_TRY(check_folder(ctx, dir));
-    VMT_TRY(join(ctx, &config_path, dir, strlen(dir), "config.json"));
-    if (is_file(config_path))
-        status = vmt_config_file_open(ctx, &config, config_path);
-    free(config_path);
+    VMT_TRY(find_config(ctx, &files->config, dir, strlen(dir)));
+    if (files->config)
+        status = vmt_config_file_open(ctx, &config, files->config);
     for (int i = 0; i < VMT_PART_COUNT && status == VMT_OK; i++)
         if (!files->parts[i].path)
             status = find_in_folder(ctx, dir, config, (enum vmt_part)i, &files->parts[i].path);
@@ -115,22 +125,6 @@ static enum vmt_status take_named(vmt_ctx *ctx, vmt_model_files *files,
     return VMT_OK;
 }
 
-/* config.json beside a part's file. */
-static enum vmt_status find_config(vmt_ctx *ctx, vmt_part_file *part)
-{
-    const char *slash = part->path ? strrchr(part->path, '/') : NULL;
-
-    if (!part->path)
-        return VMT_OK;
-    VMT_TRY(join(ctx, &part->config, part->path, slash ? (size_t)(slash + 1 - part->path) : 0,
-                 "config.json"));
-    if (!is_file(part->config)) {
-        free(part->config);
-        part->config = NULL;
-    }
-    return VMT_OK;
-}
-
 static enum vmt_status resolve(vmt_ctx *ctx, vmt_model_files *files, const vmt_model_paths *paths)
 {
     bool any = false;
@@ -139,8 +133,12 @@ static enum vmt_status resolve(vmt_ctx *ctx, vmt_model_files *files, const vmt_m
     if (paths->dir)
         VMT_TRY(read_folder(ctx, files, paths->dir));
     for (int i = 0; i < VMT_PART_COUNT; i++) {
-        any = any || files->parts[i].path;
-        VMT_TRY(find_config(ctx, &files->parts[i]));
+        vmt_part_file *part = &files->parts[i];
+        const char *slash = part->path ? strrchr(part->path, '/') : NULL;
+        any = any || part->path;
+        if (part->path)
+            VMT_TRY(find_config(ctx, &part->config, part->path,
+                                slash ? (size_t)(slash + 1 - part->path) : 0));
     }
     if (any)
         return VMT_OK;
@@ -171,5 +169,6 @@ void vmt_model_files_free(vmt_model_files *files)
         free(files->parts[i].path);
         free(files->parts[i].config);
     }
+    free(files->config);
     memset(files, 0, sizeof *files);
 }

@@ -17,6 +17,7 @@ typedef struct vmt_part_file {
 
 typedef struct vmt_model_files {
     vmt_part_file parts[VMT_PART_COUNT];
+    char *config; /* the folder's own config.json, or NULL */
 } vmt_model_files;
 
 /* "dit", "vae", "text", "tokenizer". */

@@ -38,11 +38,26 @@ static enum vmt_status open_file(vmt_ctx *ctx, vmt_model *model, enum vmt_part p
     vmt_tensor_file_hash(model->files[part], model->hashes[part]);
     if (source->config)
         VMT_TRY(vmt_config_file_open(ctx, &config, source->config));
-    enum vmt_status status = open_part(ctx, model, part, config);
-    if (status == VMT_OK && config && (part == VMT_PART_DIT || !model->files[VMT_PART_DIT]))
-        status = vmt_model_defaults_read(ctx, &model->defaults, config);
+    const enum vmt_status status = open_part(ctx, model, part, config);
     vmt_config_file_close(config);
     return status; /* its message names the file */
+}
+
+/* The first config.json that names any: the folder's, else that beside the DiT, the VAE, …. */
+static enum vmt_status read_defaults(vmt_ctx *ctx, vmt_model *model, const vmt_model_files *files)
+{
+    for (int part = -1; part < VMT_PART_COUNT; part++) {
+        const char *path = part < 0 ? files->config : files->parts[part].config;
+        vmt_config_file *config;
+        if (!path)
+            continue;
+        VMT_TRY(vmt_config_file_open(ctx, &config, path));
+        const enum vmt_status status = vmt_model_defaults_read(ctx, &model->defaults, config);
+        vmt_config_file_close(config);
+        if (status != VMT_OK || model->defaults.has_motion || model->defaults.named)
+            return status;
+    }
+    return VMT_OK;
 }
 
 /* The parts must fit one another. */
@@ -74,6 +89,7 @@ static enum vmt_status open_all(vmt_ctx *ctx, vmt_model *model, vmt_model_files 
     for (int part = 0; part < VMT_PART_TOKENIZER; part++)
         if (files->parts[part].path)
             VMT_TRY(open_file(ctx, model, (enum vmt_part)part, &files->parts[part]));
+    VMT_TRY(read_defaults(ctx, model, files));
     model->tokenizer = files->parts[VMT_PART_TOKENIZER].path;
     files->parts[VMT_PART_TOKENIZER].path = NULL;
     return check_parts(ctx, model);

@@ -7,6 +7,8 @@
 
 #include "fastvmt/fastvmt.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { WIDTH = 48, HEIGHT = 40, FRAMES = 5 };
@@ -149,12 +151,72 @@ static void options_print_what_they_take(void **state)
     }
 }
 
+static void write_config(const char *path, const char *more)
+{
+    FILE *file = fopen(path, "w");
+
+    assert_non_null(file);
+    fprintf(file,
+            "{\"dit\": {\"dim\": 256, \"ffn_dim\": 640, \"num_heads\": 4, \"num_layers\": 8, "
+            "\"text_dim\": 128, \"text_len\": 64}%s}",
+            more);
+    fclose(file);
+}
+
+/* The motion defaults and the width a model opened from these paths has. */
+static void check_defaults(vmt_ctx *ctx, const char *dir, const char *dit, int gap, int64_t width)
+{
+    vmt_model *model;
+    vmt_settings settings;
+    vmt_clip native;
+
+    CHECK_OK(ctx, vmt_model_open(ctx, &model, &(vmt_model_paths){.dir = dir, .dit = dit}));
+    CHECK_OK(ctx, vmt_settings_init(ctx, &settings, model, NULL));
+    vmt_model_native(model, &native);
+    assert_string_equal(settings.preset, "model");
+    assert_int_equal(settings.motion.max_frame_gap, gap);
+    assert_int_equal(native.width, width);
+    vmt_model_close(ctx, model);
+}
+
+/* A DiT from elsewhere: its sizes stand beside it, but the settings are the folder's, if that has
+ * any. */
+static void defaults_of_the_folder(void **state)
+{
+    const char *const tiny = SOURCE_ROOT "/models/tiny";
+    vmt_ctx *ctx;
+    vmt_model *model;
+    vmt_settings settings;
+    vmt_clip native;
+
+    (void)state;
+    assert_int_equal(system("rm -rf other_dit plain_dir && mkdir other_dit plain_dir && ln -s "
+                            "'" SOURCE_ROOT "/models/tiny/dit.safetensors' other_dit/d"),
+                     0);
+    write_config("other_dit/config.json",
+                 ", \"video\": {\"width\": 64}, \"motion\": {\"frame_range\": 7}");
+    write_config("plain_dir/config.json", "");
+    assert_int_equal(vmt_ctx_open(&ctx, NULL), VMT_OK);
+    CHECK_OK(ctx, vmt_model_open(ctx, &model, &(vmt_model_paths){.dir = tiny}));
+    CHECK_OK(ctx, vmt_settings_init(ctx, &settings, model, NULL));
+    vmt_model_native(model, &native);
+    vmt_model_close(ctx, model);
+    assert_true(settings.motion.max_frame_gap != 7 && native.width != 64);
+
+    check_defaults(ctx, tiny, "other_dit/d", settings.motion.max_frame_gap, native.width);
+    check_defaults(ctx, NULL, "other_dit/d", 7, 64);
+    check_defaults(ctx, "plain_dir", "other_dit/d", 7, 64);
+    vmt_ctx_close(ctx);
+    assert_int_equal(system("rm -r other_dit plain_dir"), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_runs_of_one_model),
         cmocka_unit_test(refusals),
         cmocka_unit_test(options_print_what_they_take),
+        cmocka_unit_test(defaults_of_the_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
