@@ -10,7 +10,7 @@
 
 #include "base/ctx.h"
 
-enum { VMT_MT_WORDS = 624, VMT_RNG_BYTES = 4 * VMT_MT_WORDS + 4 + 4 + 8 };
+enum { VMT_MT_WORDS = 624 };
 
 typedef struct vmt_rng {
     uint32_t words[VMT_MT_WORDS];
@@ -28,11 +28,5 @@ uint32_t vmt_rng_bits(vmt_rng *rng);
 /* The next `count` normal values.  One call of n values differs from two calls of n/2: values are
  * made in groups of 16 per call, and calls of less than 16 use another formula. */
 void vmt_rng_normal(vmt_rng *rng, float *values, int64_t count);
-
-/* The whole state as bytes, little-endian; the same on every machine. */
-void vmt_rng_save(const vmt_rng *rng, unsigned char bytes[VMT_RNG_BYTES]);
-
-/* Takes a state back.  Errors: VMT_E_FORMAT, *rng untouched (no generator can be in that state). */
-enum vmt_status vmt_rng_load(vmt_ctx *ctx, vmt_rng *rng, const unsigned char bytes[VMT_RNG_BYTES]);
 
 #endif

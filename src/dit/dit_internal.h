@@ -116,7 +116,4 @@ enum vmt_status dit_block_qk_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, con
 /* Fills the RoPE tables and the time embeddings of run->plan.timesteps. */
 enum vmt_status dit_tables_fill(vmt_ctx *ctx, vmt_dit_run *run);
 
-/* Memory of a run, all of it; counts only while run->arena measures. */
-enum vmt_status dit_run_layout(vmt_ctx *ctx, vmt_dit_run *run);
-
 #endif

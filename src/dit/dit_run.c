@@ -98,7 +98,8 @@ static enum vmt_status take_gradients(vmt_ctx *ctx, vmt_dit_run *run)
     return vmt_take(ctx, a, &run->du, ctx->act, VMT_SHAPE(run->tokens, c->ffn_dim));
 }
 
-enum vmt_status dit_run_layout(vmt_ctx *ctx, vmt_dit_run *run)
+/* Memory of a run, all of it; counts only while run->arena measures. */
+static enum vmt_status run_layout(vmt_ctx *ctx, vmt_dit_run *run)
 {
     const vmt_dit_config *c = &run->dit->config;
     const int64_t half = c->dim / c->heads / 2, times = run->plan.timestep_count;
@@ -164,7 +165,7 @@ enum vmt_status vmt_dit_run_bytes(vmt_ctx *ctx, const vmt_dit *dit, const vmt_di
     enum vmt_status status = new_run(ctx, &run, dit, plan);
 
     if (status == VMT_OK)
-        status = dit_run_layout(ctx, run);
+        status = run_layout(ctx, run);
     *bytes = status == VMT_OK ? run->arena.peak : 0;
     free_run(run);
     return status;
@@ -178,11 +179,11 @@ enum vmt_status vmt_dit_run_open(vmt_ctx *ctx, vmt_dit_run **result, const vmt_d
 
     *result = NULL;
     if (status == VMT_OK)
-        status = dit_run_layout(ctx, run);
+        status = run_layout(ctx, run);
     if (status == VMT_OK)
         status = vmt_arena_open(ctx, &run->arena, run->arena.peak);
     if (status == VMT_OK) {
-        status = dit_run_layout(ctx, run);
+        status = run_layout(ctx, run);
         if (status == VMT_OK)
             status = dit_tables_fill(ctx, run);
         if (status != VMT_OK)

@@ -11,7 +11,8 @@ enum { LENGTH_BYTES = 8, MAX_HEADER = 100000000, MAX_META = 4096, DATA_ALIGN = 6
 static const enum vmt_dtype DTYPES[] = {VMT_F32, VMT_F16, VMT_BF16, VMT_F64,
                                         VMT_I32, VMT_I64, VMT_U8};
 
-bool vmt_dtype_parse(const char *name, enum vmt_dtype *dtype)
+/* Dtype of its name ("BF16"); false: not one of ours. */
+static bool parse_dtype(const char *name, enum vmt_dtype *dtype)
 {
     for (size_t i = 0; i < sizeof DTYPES / sizeof *DTYPES; i++)
         if (strcmp(vmt_dtype_name(DTYPES[i]), name) == 0) {
@@ -73,7 +74,7 @@ static enum vmt_status read_tensor(vmt_ctx *ctx, vmt_tensor_file *file, const cJ
     size_t bytes;
     int rank = 0;
 
-    if (!cJSON_IsString(dtype_item) || !vmt_dtype_parse(dtype_item->valuestring, &dtype))
+    if (!cJSON_IsString(dtype_item) || !parse_dtype(dtype_item->valuestring, &dtype))
         return vmt_fail(ctx, VMT_E_FORMAT,
                         "%s: tensor '%.200s' is of type '%.40s', expected F32, F16, BF16, F64, "
                         "I32, I64 or U8",

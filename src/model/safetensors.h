@@ -17,9 +17,6 @@ bool vmt_safetensors_looks(const unsigned char *bytes, size_t length);
 enum vmt_status vmt_safetensors_parse(vmt_ctx *ctx, vmt_tensor_file *file, unsigned char *bytes,
                                       size_t length, const char *label);
 
-/* Dtype of its name in safetensors ("BF16"); false: not one of ours. */
-bool vmt_dtype_parse(const char *name, enum vmt_dtype *dtype);
-
 /* Writes the length and the header; the data (pointers are not followed) is then the caller's to
  * write, in the given order for tensors of one width.  Errors: VMT_E_IO, VMT_E_MEMORY. */
 enum vmt_status vmt_safetensors_write_header(vmt_ctx *ctx, vmt_atomic_file *file,

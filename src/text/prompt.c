@@ -17,9 +17,9 @@ void vmt_prompt_free(vmt_prompt *prompt)
 
 /* ---------------------------------------------------------------- from text */
 
-enum vmt_status vmt_prompt_tokenize(vmt_ctx *ctx, vmt_prompt *prompt,
-                                    const vmt_tokenizer *tokenizer, const vmt_text_config *config,
-                                    const char *text)
+/* Cleans the text and cuts it into ids; rows are not computed yet.  NULL is "". */
+static enum vmt_status tokenize(vmt_ctx *ctx, vmt_prompt *prompt, const vmt_tokenizer *tokenizer,
+                                const vmt_text_config *config, const char *text)
 {
     char *cleaned;
     void *ids;
@@ -48,7 +48,7 @@ static enum vmt_status encode_all(vmt_ctx *ctx, vmt_prompt *prompts, const char 
         vmt_prompt *p = &prompts[i];
         void *rows;
         size_t values;
-        VMT_TRY(vmt_prompt_tokenize(ctx, p, tokenizer, config, texts[i]));
+        VMT_TRY(tokenize(ctx, p, tokenizer, config, texts[i]));
         if (!vmt_mul_size((size_t)p->count, (size_t)p->dim, &values))
             return vmt_fail(ctx, VMT_E_MEMORY, "text rows larger than memory can be");
         VMT_TRY(vmt_alloc(ctx, &rows, values, sizeof *p->rows));

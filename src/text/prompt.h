@@ -21,14 +21,9 @@ typedef struct vmt_prompt {
 /* Frees the arrays and zeroes the struct. */
 void vmt_prompt_free(vmt_prompt *prompt);
 
-/* Cleans the text and cuts it into ids; rows are not computed yet.  NULL is "".
- * Errors: VMT_E_ARG (not UTF-8, too long), VMT_E_MODEL (tokenizer and encoder differ). */
-enum vmt_status vmt_prompt_tokenize(vmt_ctx *ctx, vmt_prompt *prompt,
-                                    const vmt_tokenizer *tokenizer, const vmt_text_config *config,
-                                    const char *text);
-
 /* Tokenizes and encodes `count` texts into prompts[count] in one pass over the encoder's weights.
- * On failure all of them are empty. */
+ * NULL is "".  On failure all of them are empty.
+ * Errors: VMT_E_ARG (not UTF-8, too long), VMT_E_MODEL (tokenizer and encoder differ). */
 enum vmt_status vmt_prompt_encode(vmt_ctx *ctx, vmt_prompt *prompts, const char *const *texts,
                                   int64_t count, const vmt_tokenizer *tokenizer, vmt_umt5 *umt5,
                                   vmt_umt5_progress_fn *progress, void *user);
