@@ -84,7 +84,7 @@ static const own_option own[] = {
     {'g', "progress", 0, "bar|json|none", "how to report progress on stderr", PROGRESS,
      AT(progress), 0, 0},
     {'g', "quiet", 'q', NULL, "print errors only", FLAG, AT(quiet), 0, 0},
-    {'g', "verbose", 'v', NULL, "print more", FLAG, AT(verbose), 0, 0},
+    {'g', "verbose", 'v', NULL, "print what is opened and chosen", FLAG, AT(verbose), 0, 0},
     {'g', "help", 'h', NULL, "this help", FLAG, AT(help), 0, 0},
     {'h', "shape", 0, "NAME", "tiny|1.3b|14b", TEXT, AT(shape), 0, 0},
     {'d', "text-shape", 0, "NAME", "small|xxl (default: small for tiny)", TEXT, AT(text_shape), 0,

@@ -27,6 +27,8 @@ static void print_log(void *user, enum vmt_log_level level, const char *line)
         return;
     if (level == VMT_LOG_DEBUG && !options->verbose)
         return;
+    if (isatty(STDERR_FILENO))
+        fputs("\r\033[K", stderr); /* over the progress bar, which comes again below */
     fprintf(stderr, "%s%s\n", level == VMT_LOG_WARNING ? "warning: " : "", line);
 }
 

@@ -27,7 +27,10 @@ enum vmt_status vmt_ctx_open(vmt_ctx **result, const vmt_config *config)
     ctx->device = config->device;
     ctx->log = config->log;
     ctx->log_user = config->log_user;
-    return vmt_backend_open(ctx, config->backend, config->dtype);
+    VMT_TRY(vmt_backend_open(ctx, config->backend, config->dtype));
+    vmt_log(ctx, VMT_LOG_DEBUG, "backend %s, activations %s, threads %d", ctx->ops->name,
+            vmt_dtype_name(ctx->act), ctx->threads);
+    return VMT_OK;
 }
 
 void vmt_ctx_close(vmt_ctx *ctx)

@@ -4,6 +4,7 @@
  */
 #include "pipeline/pipeline.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,6 +37,9 @@ static enum vmt_status open_file(vmt_ctx *ctx, vmt_model *model, enum vmt_part p
 
     VMT_TRY(vmt_tensor_file_open(ctx, &model->files[part], source->path));
     vmt_tensor_file_hash(model->files[part], model->hashes[part]);
+    vmt_log(ctx, VMT_LOG_DEBUG, "%s: %" PRId64 " tensors, %zu bytes of them unaligned and copied",
+            source->path, vmt_tensor_file_count(model->files[part]),
+            vmt_tensor_file_copied_bytes(model->files[part]));
     if (source->config)
         VMT_TRY(vmt_config_file_open(ctx, &config, source->config));
     const enum vmt_status status = open_part(ctx, model, part, config);
@@ -54,8 +58,12 @@ static enum vmt_status read_defaults(vmt_ctx *ctx, vmt_model *model, const vmt_m
         VMT_TRY(vmt_config_file_open(ctx, &config, path));
         const enum vmt_status status = vmt_model_defaults_read(ctx, &model->defaults, config);
         vmt_config_file_close(config);
-        if (status != VMT_OK || model->defaults.has_motion || model->defaults.named)
+        if (status != VMT_OK)
             return status;
+        if (model->defaults.has_motion || model->defaults.named) {
+            vmt_log(ctx, VMT_LOG_DEBUG, "the model's settings: %s", path);
+            return VMT_OK;
+        }
     }
     return VMT_OK;
 }

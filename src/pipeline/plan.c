@@ -15,6 +15,17 @@ typedef struct plan_kind {
     bool previews;  /* pictures on the way */
 } plan_kind;
 
+/* Copies of unaligned tensors, made when the model's files were opened. */
+static size_t copied_bytes(const vmt_model *model)
+{
+    size_t bytes = 0;
+
+    for (int part = 0; part < VMT_PART_COUNT; part++)
+        if (model->files[part])
+            bytes += vmt_tensor_file_copied_bytes(model->files[part]);
+    return bytes;
+}
+
 static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_settings *s,
                                    const vmt_geometry *g, plan_kind kind, vmt_plan *plan)
 {
@@ -28,13 +39,14 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
                                   .samples = true,
                                   .preview = kind.previews ? &preview : NULL};
     const size_t clip = (size_t)(3 * g->model_frames * g->model_height * g->model_width);
-    const size_t reference = kind.from_clip ? clip : 0; /* the caller's, there all the time */
+    /* there all the time: the caller's clip, and tensors that were copied when the files opened */
+    const size_t always = (kind.from_clip ? clip : 0) + copied_bytes(m);
     size_t packed = 0, mapped = 0, bytes;
     int64_t guided;
 
     vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
     plan->mapped_bytes = mapped;
-    const size_t held = packed + reference;
+    const size_t held = packed + always;
     const size_t budget = plan->free_bytes > held ? plan->free_bytes - held : 0;
     VMT_TRY(vmt_sample_bytes(ctx, &spec, budget, &bytes, &plan->recompute, &guided));
     plan->phase_bytes[VMT_PHASE_SAMPLE] = bytes + held;
@@ -47,7 +59,7 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
         const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
         const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};
         VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, texts, VMT_TEXT_COUNT, &bytes, &mapped));
-        plan->phase_bytes[VMT_PHASE_TEXT] = bytes + reference;
+        plan->phase_bytes[VMT_PHASE_TEXT] = bytes + always;
         plan->mapped_bytes += mapped;
     }
     if (!m->vae)
@@ -56,12 +68,12 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
         VMT_TRY(vmt_vae_encode_bytes(ctx, m->vae, g->model_frames, g->model_height, g->model_width,
                                      &options, &bytes));
         plan->phase_bytes[VMT_PHASE_ENCODE] =
-            bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + reference + clip;
+            bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + always + clip;
     }
     if (kind.previews) {
         uint64_t *encode = &plan->phase_bytes[VMT_PHASE_ENCODE];
         VMT_TRY(vmt_vae_colour_bytes(ctx, m->vae, &bytes));
-        bytes += vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + reference;
+        bytes += vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + always;
         *encode = bytes > *encode ? bytes : *encode;
     }
     VMT_TRY(
@@ -120,6 +132,7 @@ enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_se
     plan->grid_w = g->grid_w;
     if (from_clip && io->reference->pixels) /* in the phases below, and no longer free */
         plan->free_bytes += (uint64_t)(3 * g->frames * g->height * g->width);
+    plan->free_bytes += copied_bytes(model); /* likewise */
     VMT_TRY(plan_phases(ctx, model, settings, g, kind, plan));
     for (int i = 0; i < VMT_PHASE_COUNT; i++)
         if (plan->phase_bytes[i] > plan->peak_bytes)

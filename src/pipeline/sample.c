@@ -169,6 +169,11 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
                                0, 0)); /* converting the weights is part of it */
     VMT_TRY(vmt_dit_prepare(ctx, spec->model->dit));
     VMT_TRY(choose_recompute(ctx, s, vmt_free_memory(ctx), &bytes));
+    vmt_log(ctx, VMT_LOG_DEBUG,
+            "tokens %" PRId64 "x%" PRId64 "x%" PRId64 ", guided steps %" PRId64 " of %" PRId32
+            ", recompute level %" PRId32 ", %zu MiB, weights %zu MiB converted, %zu MiB in place",
+            spec->geometry.grid_f, spec->geometry.grid_h, spec->geometry.grid_w, s->guided,
+            spec->settings->steps, s->recompute, bytes >> 20, packed >> 20, mapped >> 20);
     VMT_TRY(open_texts(ctx, s));
     const vmt_dit_plan plan = dit_plan(s, s->recompute);
     VMT_TRY(vmt_dit_run_open(ctx, &s->dit, spec->model->dit, &plan));

@@ -68,8 +68,8 @@ try {
         say(message, status.ToString().c_str());
         return -1;
     }
-    *count = std::min(room, pieces.size());
-    std::copy_n(pieces.begin(), *count, ids);
+    *count = pieces.size();
+    std::copy_n(pieces.begin(), std::min(room, pieces.size()), ids);
     return 0;
 } catch (const std::exception &error) {
     say(message, error.what());

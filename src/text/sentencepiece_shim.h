@@ -27,7 +27,8 @@ int64_t vmt_spiece_count(const vmt_spiece *model);
 /* Id of a piece by its exact text; the unknown piece's id when there is none. */
 int64_t vmt_spiece_find(const vmt_spiece *model, const char *piece);
 
-/* Writes the first `room` ids of the text's pieces, *count of them.  0, or -1 with a message. */
+/* Writes the first `room` ids of the text's pieces; *count: how many it has.  0, or -1 with a
+ * message. */
 int vmt_spiece_encode(const vmt_spiece *model, const char *text, size_t length, int32_t *ids,
                       size_t room, size_t *count, char message[VMT_SPIECE_MESSAGE_BYTES]);
 

@@ -95,6 +95,12 @@ enum vmt_status vmt_tokenizer_encode(vmt_ctx *ctx, const vmt_tokenizer *tokenize
     if (vmt_spiece_encode(tokenizer->model, text, strlen(text), ids, (size_t)(text_len - 1),
                           &pieces, message) != 0)
         return spiece_fail(ctx, tokenizer, "cut the prompt", message);
+    if (pieces > (size_t)(text_len - 1)) {
+        vmt_log(ctx, VMT_LOG_WARNING,
+                "the prompt has %zu tokens, the model reads %" PRId64 ": its end is left out",
+                pieces, text_len - 1);
+        pieces = (size_t)(text_len - 1);
+    }
     ids[pieces++] = VMT_EOS_ID;
     *count = (int64_t)pieces;
     for (size_t i = 0; i < pieces; i++)

@@ -110,6 +110,15 @@ static void help(void **state)
     assert_non_null(strstr(r.output, "--amf-window"));
     assert_non_null(strstr(r.output, "--checkpoint"));
     cli_free(&r);
+    r = CLI(60, "info", MODEL);
+    assert_string_equal(r.errors, "");
+    cli_free(&r);
+    r = CLI(10, "info", TEST_DATA "/golden/rng_a.safetensors");
+    assert_non_null(strstr(r.output, "20800 bytes unaligned: copied to memory\n"));
+    cli_free(&r);
+    r = CLI(60, "info", "--verbose", MODEL);
+    assert_non_null(strstr(r.errors, "backend "));
+    cli_free(&r);
     r = CLI(10, "--version");
     assert_string_equal(r.output, "fastvmt 0.1.0\n");
     cli_free(&r);

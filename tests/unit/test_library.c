@@ -20,9 +20,22 @@ typedef struct fixture {
     vmt_clip reference;
 } fixture;
 
+/* Lines of the log, one after another. */
+static char logged[8192];
+
+static void keep_line(void *user, enum vmt_log_level level, const char *line)
+{
+    const size_t used = strlen(logged);
+
+    assert_ptr_equal(user, logged);
+    assert_int_equal(level, VMT_LOG_DEBUG);
+    assert_null(strchr(line, '\n'));
+    snprintf(logged + used, sizeof logged - used, "%s\n", line);
+}
+
 static void open_fixture(fixture *f)
 {
-    const vmt_config config = {.threads = 1};
+    const vmt_config config = {.threads = 1, .log = keep_line, .log_user = logged};
 
     assert_int_equal(vmt_ctx_open(&f->ctx, &config), VMT_OK);
     CHECK_OK(f->ctx, vmt_model_open(f->ctx, &f->model,
@@ -81,6 +94,11 @@ static void several_runs_of_one_model(void **state)
     assert_int_equal(first.frames, FRAMES);
     assert_int_equal(first.width, WIDTH);
     assert_int_equal(first.height, HEIGHT);
+    assert_non_null(strstr(logged, "threads 1\n"));
+    assert_non_null(strstr(logged, "dit.safetensors: "));
+    assert_non_null(
+        strstr(logged, "the model's settings: " SOURCE_ROOT "/models/tiny/config.json"));
+    assert_non_null(strstr(logged, "tokens 2x3x3, guided steps 1 of 2"));
     assert_int_equal(transfer(&f, &other, stop_in_sampling, &calls), VMT_E_CANCELLED);
     assert_true(calls > 3);
     assert_null(other.pixels);

@@ -39,6 +39,13 @@ static unsigned char *read_model(size_t *length)
     return bytes;
 }
 
+static void count_warning(void *user, enum vmt_log_level level, const char *line)
+{
+    assert_int_equal(level, VMT_LOG_WARNING);
+    assert_non_null(strstr(line, "tokens, the model reads "));
+    ++*(int *)user;
+}
+
 /* tests/data/text/tokens.json: what Python's sentencepiece makes of each text. */
 static void check_all(int64_t text_len)
 {
@@ -46,9 +53,11 @@ static void check_all(int64_t text_len)
     vmt_tokenizer *tokenizer = open_bundled(&ctx);
     cJSON *pairs = test_json_load("text/tokens.json");
     const cJSON *pair;
-    int lines = 0, cut = 0;
+    int lines = 0, cut = 0, warnings = 0;
     int32_t *ids = malloc((size_t)text_len * sizeof *ids);
     assert_non_null(ids);
+    ctx.log = count_warning;
+    ctx.log_user = &warnings;
     cJSON_ArrayForEach(pair, pairs)
     {
         const char *text = cJSON_GetArrayItem(pair, 0)->valuestring;
@@ -65,6 +74,7 @@ static void check_all(int64_t text_len)
         lines++;
     }
     assert_true(lines >= 2000);
+    assert_int_equal(warnings, cut);
     assert_true(text_len == LONG ? cut == 0 : cut > 0);
     free(ids);
     cJSON_Delete(pairs);
