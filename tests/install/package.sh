@@ -115,13 +115,15 @@ refused 5 'within a picture' ./cpp_shared "$model" cut.ppm -- "$prompt"
 for name in c cpp; do
     input=("$model" "$prompt" steps=9999)
     [ $name = c ] || input=("$model" ref.ppm steps=9999 -- "$prompt")
-    ./${name}_shared "${input[@]}" <ref.ppm >out.ppm 2>log &
+    log=stopped_$name.log # the other's would say "sample" before this one has begun
+    : >"$log"
+    ./${name}_shared "${input[@]}" <ref.ppm >out.ppm 2>"$log" &
     for ((i = 0; i < 600; i++)); do
-        ! grep -q sample log || break
+        ! grep -q sample "$log" || break
         sleep 0.1
     done
     kill -TERM $!
     code=0
     wait $! || code=$?
-    [ $code = 10 ] || fail "$name: exit code $code after a signal: $(cat log)"
+    [ $code = 10 ] || fail "$name: exit code $code after a signal: $(cat "$log")"
 done
