@@ -26,7 +26,7 @@ typedef struct own_option {
 
 /* m: model files, r: reference video, w: where to begin in it, k: its frames, a: its sound, z: a
  * video for its sound alone, t: transfer and generate, e: they and extract, n: motion
- * files, o: output, c: computing, d: made-up models, h: they and bench, b: bench */
+ * files, o: output, c: computing, d: made-up models, h: they and bench, b: bench, i: info */
 static const own_option own[] = {
     {'m', "model", 'm', "DIR",
      "folder of a model: official Wan2.1-T2V, or one with our config.json", TEXT, AT(paths.dir), 0,
@@ -86,6 +86,8 @@ static const own_option own[] = {
     {'g', "quiet", 'q', NULL, "print errors only", FLAG, AT(quiet), 0, 0},
     {'g', "verbose", 'v', NULL, "print what is opened and chosen", FLAG, AT(verbose), 0, 0},
     {'g', "help", 'h', NULL, "this help", FLAG, AT(help), 0, 0},
+    {'i', "check", 0, NULL, "read a model's files whole: checksums of .pth, NaN and infinity", FLAG,
+     AT(check), 0, 0},
     {'h', "shape", 0, "NAME", "tiny|1.3b|14b", TEXT, AT(shape), 0, 0},
     {'d', "text-shape", 0, "NAME", "small|xxl (default: small for tiny)", TEXT, AT(text_shape), 0,
      0},

@@ -97,6 +97,14 @@ static enum vmt_status describe_any(const cli_session *s, const char *path)
     return ours ? VMT_OK : describe_video(s, path);
 }
 
+/* Before anything is printed: a bad file gives its one line and nothing else. */
+static enum vmt_status check(const cli_session *s, const char *path)
+{
+    if (!is_model_file(path))
+        return vmt_fail(s->ctx, VMT_E_ARG, "%s: --check is for models and files of tensors", path);
+    return vmt_check_files(s->ctx, path);
+}
+
 int cli_info(cli_options *o)
 {
     cli_session s;
@@ -105,7 +113,11 @@ int cli_info(cli_options *o)
         return cli_fail_text(VMT_E_ARG, "info needs one file or folder");
     int code = cli_session_open(&s, o, false);
     if (!code) {
-        const enum vmt_status status = describe_any(&s, o->operands[0]);
+        enum vmt_status status = o->check ? check(&s, o->operands[0]) : VMT_OK;
+        if (status == VMT_OK)
+            status = describe_any(&s, o->operands[0]);
+        if (status == VMT_OK && o->check)
+            puts("checked: checksums agree where there are any, every value is finite");
         code = status == VMT_OK ? 0 : cli_fail(&s, status);
     }
     cli_session_close(&s);

@@ -36,7 +36,9 @@ const cli_command cli_commands[] = {
      cli_embed, "moscg"},
     {"info", "FILE|DIR",
      "Describes a model, a motion or latent file, a stored run, a video or a result.",
-     "  fastvmt info models/tiny\n  fastvmt info out.mp4\n", cli_info, "gx"},
+     "  fastvmt info models/tiny\n  fastvmt info out.mp4\n"
+     "  fastvmt info --check Wan2.1-T2V-1.3B\n",
+     cli_info, "igx"},
     {"probe", "CASE.safetensors -o OUT.safetensors",
      "Runs one conformance case and writes what was computed (on backend ref unless named).",
      "  fastvmt probe dit_a.safetensors -o out.safetensors --backend ref\n", cli_probe, "ocgx"},

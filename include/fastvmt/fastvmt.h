@@ -418,6 +418,14 @@ VMT_API VMT_MUST_CHECK enum vmt_status vmt_describe(vmt_ctx *ctx, const char *pa
 VMT_API void vmt_text_free(char *text);
 
 /**
+ * Reads a model folder, or a file of tensors, whole: that the checksums of .pth files are right and
+ * every value is finite.  No run does this: it takes as long as reading the files.
+ * Errors: VMT_E_IO, VMT_E_MODEL, VMT_E_FORMAT (a checksum differs, or the file is none),
+ * VMT_E_NUMERIC (NaN or infinity, with tensor and place), VMT_E_CANCELLED.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_check_files(vmt_ctx *ctx, const char *path);
+
+/**
  * Settings, seeds, version and model hashes of a run as one JSON object; allocated, freed with
  * vmt_text_free.  This is what lies beside a result and in its container's metadata.
  */

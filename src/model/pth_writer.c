@@ -133,36 +133,6 @@ static void pickle_list(struct buffer *b, const vmt_tensor_list *list, enum vmt_
     put_line(b, "u.");
 }
 
-/* ---------------------------------------------------------------- CRC-32, eight bytes a step */
-
-static void make_crc_table(uint32_t table[8][256])
-{
-    for (uint32_t i = 0; i < 256; i++) {
-        uint32_t c = i;
-        for (int k = 0; k < 8; k++)
-            c = c & 1 ? 0xedb88320u ^ c >> 1 : c >> 1;
-        table[0][i] = c;
-    }
-    for (int j = 1; j < 8; j++)
-        for (int i = 0; i < 256; i++)
-            table[j][i] = table[j - 1][i] >> 8 ^ table[0][table[j - 1][i] & 0xff];
-}
-
-static uint32_t crc_add(const uint32_t table[8][256], uint32_t crc, const unsigned char *p,
-                        size_t length)
-{
-    crc = ~crc;
-    for (; length >= 8; length -= 8, p += 8) {
-        crc ^= (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-        crc = table[7][crc & 0xff] ^ table[6][crc >> 8 & 0xff] ^ table[5][crc >> 16 & 0xff] ^
-              table[4][crc >> 24] ^ table[3][p[4]] ^ table[2][p[5]] ^ table[1][p[6]] ^
-              table[0][p[7]];
-    }
-    for (; length > 0; length--, p++)
-        crc = table[0][(crc ^ *p) & 0xff] ^ crc >> 8;
-    return ~crc;
-}
-
 /* ---------------------------------------------------------------- the archive */
 
 static enum vmt_status flush(vmt_pth_writer *writer, struct buffer *b)
@@ -236,9 +206,8 @@ enum vmt_status vmt_pth_writer_add(vmt_ctx *ctx, vmt_pth_writer *writer, const v
                                    size_t length)
 {
     struct entry *entry = open_entry(writer);
-    const uint32_t(*table)[256] = (const uint32_t(*)[256])writer->crc;
 
-    entry->crc = crc_add(table, entry->crc, bytes, length);
+    entry->crc = vmt_crc32_add(&writer->crc, entry->crc, bytes, length);
     return vmt_atomic_file_write(ctx, &writer->file, bytes, length);
 }
 
@@ -343,7 +312,7 @@ enum vmt_status vmt_pth_writer_open(vmt_ctx *ctx, vmt_pth_writer *writer, const 
 {
     *writer = (vmt_pth_writer){0};
     set_stem(writer, path);
-    make_crc_table(writer->crc);
+    vmt_crc32_init(&writer->crc);
     VMT_TRY(vmt_atomic_file_open(ctx, &writer->file, path));
     const enum vmt_status status = write_pickle(ctx, writer, list, dtype, ordered);
     if (status != VMT_OK)

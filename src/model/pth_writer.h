@@ -7,14 +7,15 @@
 #define VMT_MODEL_PTH_WRITER_H
 
 #include "base/atomic_file.h"
+#include "base/crc32.h"
 #include "model/tensor_list.h"
 #include "model/tensor_table.h"
 
 typedef struct vmt_pth_writer {
     vmt_atomic_file file;
     char stem[64];
-    vmt_list entries;     /* of finished entries and the open one */
-    uint32_t crc[8][256]; /* CRC-32 of a byte, followed by 0 to 7 zero bytes */
+    vmt_list entries; /* of finished entries and the open one */
+    vmt_crc32 crc;
 } vmt_pth_writer;
 
 /* Begins the archive: data.pkl is a dict (`ordered`: an OrderedDict) of the listed tensors, each

@@ -51,6 +51,10 @@ enum vmt_status vmt_tensor_file_meta_real(vmt_ctx *ctx, const vmt_tensor_file *f
  * give the same text, whatever the container. */
 void vmt_tensor_file_hash(const vmt_tensor_file *file, char text[65]);
 
+/* Reads all of the file, which opening does not: checksums where the container has them (.pth), and
+ * that every value is finite.  Errors: VMT_E_FORMAT (a checksum differs), VMT_E_NUMERIC. */
+enum vmt_status vmt_tensor_file_check(vmt_ctx *ctx, const vmt_tensor_file *file);
+
 enum { VMT_TENSOR_NAME_BYTES = 128 };
 
 /* One tensor that a model needs, and where its view goes. */

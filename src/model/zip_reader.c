@@ -167,7 +167,9 @@ static enum vmt_status read_entry(const struct reader *r, vmt_zip_entry *entry, 
     const uint64_t whole = CENTRAL_BYTES + name + extra + u16(central + 32);
     if (end - *at < whole)
         return damaged(r, "a record of the zip directory reaches past its end");
-    *entry = (vmt_zip_entry){.name = (const char *)central + CENTRAL_BYTES, .name_length = name};
+    *entry = (vmt_zip_entry){.name = (const char *)central + CENTRAL_BYTES,
+                             .name_length = name,
+                             .crc = u32(central + 16)};
 
     uint64_t stored = u32(central + 20), original = u32(central + 24), offset = u32(central + 42);
     uint64_t *values[3] = {&original, &stored, &offset};

@@ -13,6 +13,7 @@ typedef struct vmt_zip_entry {
     size_t name_length;
     unsigned char *data; /* inside the file, unaligned */
     size_t length;
+    uint32_t crc; /* as the directory says; not checked */
 } vmt_zip_entry;
 
 typedef struct vmt_zip {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT
  *
- * A model, or a file of ours, in words: what `fastvmt info` prints.
+ * A model, or a file of ours, in words and checked: what `fastvmt info` prints.
  */
 #include "pipeline/record.h"
 
@@ -178,6 +178,32 @@ enum vmt_status vmt_describe(vmt_ctx *ctx, const char *path, char **text)
     tame(t.bytes);
     *text = t.bytes;
     return VMT_OK;
+}
+
+static enum vmt_status check_folder(vmt_ctx *ctx, const char *path)
+{
+    enum vmt_status status = VMT_OK;
+    vmt_model *model;
+
+    VMT_TRY(vmt_model_open(ctx, &model, &(vmt_model_paths){.dir = path}));
+    for (int part = 0; part < VMT_PART_COUNT && status == VMT_OK; part++)
+        if (model->files[part])
+            status = vmt_tensor_file_check(ctx, model->files[part]);
+    vmt_model_close(ctx, model);
+    return status;
+}
+
+enum vmt_status vmt_check_files(vmt_ctx *ctx, const char *path)
+{
+    vmt_tensor_file *file;
+    struct stat info;
+
+    if (!stat(path, &info) && S_ISDIR(info.st_mode))
+        return check_folder(ctx, path);
+    VMT_TRY(vmt_tensor_file_open(ctx, &file, path));
+    const enum vmt_status status = vmt_tensor_file_check(ctx, file);
+    vmt_tensor_file_close(file);
+    return status;
 }
 
 void vmt_text_free(char *text)

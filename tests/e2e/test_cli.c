@@ -119,6 +119,10 @@ static void help(void **state)
     r = CLI(60, "info", "--verbose", MODEL);
     assert_non_null(strstr(r.errors, "backend "));
     cli_free(&r);
+    r = CLI(60, "info", "--check", MODEL);
+    check_done(&r);
+    assert_non_null(strstr(r.output, "\nchecked: "));
+    cli_free(&r);
     r = CLI(10, "--version");
     assert_string_equal(r.output, "fastvmt 0.1.0\n");
     cli_free(&r);
@@ -136,6 +140,7 @@ static void mistakes(void **state)
 {
     (void)state;
     REFUSED(2, "no command", NULL);
+    REFUSED(2, "--check is for models", "info", "--check", REFERENCE);
     REFUSED(2, "did you mean transfer", "transfr");
     REFUSED(2, "did you mean --amf-window", TRANSFER, "-o", FOLDER "x.y4m", "--afm-window", "5");
     REFUSED(2, "knows no option --x", TRANSFER, "-x", "5");
