@@ -3,9 +3,11 @@
 
 JOBS := $(shell nproc 2>/dev/null || echo 2)
 FUZZ_SECONDS ?= 60
+# libraries that were not compiled for it would be taken for the cause of races
+TSAN = ignore_noninstrumented_modules=1:allocator_may_return_null=1:exitcode=66
 PREFIX ?= /usr/local
 
-.PHONY: build install uninstall demo test memory fuzz bench minimal format lint clean deps gpu-test
+.PHONY: build install uninstall demo test memory valgrind tsan fuzz bench minimal format lint clean deps gpu-test
 
 build: deps                 ## the program: build/release/fastvmt
 	tools/build.sh release -DFASTVMT_TESTS=OFF
@@ -41,6 +43,20 @@ memory:                     ## every allocation of a run fails once
 	tools/install_deps.sh build test
 	tools/build.sh test
 	cd build/test/tests && ./test_memory own 1 && ./test_memory libc 1
+
+valgrind:                   ## whole runs under memcheck
+	tools/install_deps.sh build valgrind
+	tools/build.sh release -DFASTVMT_TESTS=OFF
+	@# the library's own vector code reads past its packed buffers: without it nothing has to be excused
+	ONEDNN_MAX_CPU_ISA=SSE41 tools/tiny_runs.sh build/release/fastvmt 1 "ref cpu" \
+	    valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite
+
+tsan:                       ## whole runs and threaded tests under ThreadSanitizer
+	tools/install_deps.sh build tsan
+	tools/build.sh tsan
+	TSAN_OPTIONS=$(TSAN) tools/tiny_runs.sh build/tsan/fastvmt 4 "ref cpu" env
+	TSAN_OPTIONS=$(TSAN) ctest --test-dir build/tsan --output-on-failure \
+	    -R 'unit.(library|ctx|media_video|guidance)|ops.(attention_threads|cpu_repeat|golden_)'
 
 fuzz:                       ## every fuzz target for FUZZ_SECONDS
 	tools/install_deps.sh build fuzz

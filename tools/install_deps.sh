@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# Installs the Debian packages that are missing.  usage: tools/install_deps.sh [build] [test] [fuzz] [lint]
+# Installs the Debian packages that are missing.  usage: tools/install_deps.sh [build] [test] [fuzz] [tsan] [valgrind] [lint]
 # Asks apt only when something is missing, and sudo only when not root.
 set -euo pipefail
 
@@ -11,8 +11,10 @@ for group in "$@"; do
                       libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libswresample-dev) ;;
     test)  packages+=(ffmpeg mandoc) ;; # make and read the clips of the end-to-end tests; reads the manual page
     fuzz)  packages+=(clang) ;;
+    tsan)  packages+=(clang libomp-dev) ;; # gcc's OpenMP runtime tells ThreadSanitizer nothing
+    valgrind) packages+=(valgrind) ;;
     lint)  packages+=(clang-format clang-tidy cppcheck) ;;
-    *)     echo "install_deps: unknown group '$group' (build, test, fuzz, lint)" >&2; exit 2 ;;
+    *)     echo "install_deps: unknown group '$group' (build, test, fuzz, tsan, valgrind, lint)" >&2; exit 2 ;;
     esac
 done
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "backend/backend.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <string.h>
 
@@ -48,6 +49,41 @@ static enum vmt_status set_dtype(vmt_ctx *ctx, const char *backend, const char *
     return VMT_OK;
 }
 
+static void *pass(void *gate)
+{
+    pthread_mutex_lock(gate);
+    pthread_mutex_unlock(gate);
+    return NULL;
+}
+
+/* OpenMP's runtime ends the process when a thread cannot be started: they are tried here, all at
+ * once, where it can be told.  Their stacks stay with the C library for the next ones. */
+static enum vmt_status try_threads(vmt_ctx *ctx)
+{
+    const int others = ctx->threads - 1;
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    void *memory;
+    int made = 0;
+
+    if (others < 1)
+        return VMT_OK;
+    VMT_TRY(vmt_alloc(ctx, &memory, (size_t)others, sizeof(pthread_t)));
+    pthread_t *threads = memory;
+    pthread_mutex_lock(&gate);
+    while (made < others && pthread_create(&threads[made], NULL, pass, &gate) == 0)
+        made++;
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < made; i++)
+        pthread_join(threads[i], NULL);
+    vmt_free(memory);
+    if (made < others)
+        return vmt_fail(ctx, VMT_E_MEMORY,
+                        "%d of %d threads can be started, no memory for more: choose fewer "
+                        "(--threads)",
+                        made + 1, ctx->threads);
+    return VMT_OK;
+}
+
 /* The fastest that works here; a device that is there and fails is no reason to go slowly. */
 static enum vmt_status open_fastest(vmt_ctx *ctx, const char *dtype)
 {
@@ -67,11 +103,10 @@ enum vmt_status vmt_backend_open(vmt_ctx *ctx, const char *name, const char *dty
     static const struct {
         const char *name;
         enum vmt_status (*open)(vmt_ctx *);
-    } backends[] = {
-        {"cuda", vmt_backend_cuda_open},
-        {"cpu", open_cpu},
-        {"ref", vmt_backend_open_ref32},
-        {"ref64", vmt_backend_open_ref64}};
+    } backends[] = {{"cuda", vmt_backend_cuda_open},
+                    {"cpu", open_cpu},
+                    {"ref", vmt_backend_open_ref32},
+                    {"ref64", vmt_backend_open_ref64}};
 
     if (!name || strcmp(name, "auto") == 0)
         return open_fastest(ctx, dtype);
@@ -81,6 +116,7 @@ enum vmt_status vmt_backend_open(vmt_ctx *ctx, const char *name, const char *dty
         VMT_TRY(set_dtype(ctx, name, dtype));
         if (ctx->threads <= 0)
             ctx->threads = vmt_backend_cores();
+        VMT_TRY(try_threads(ctx));
         return backends[i].open(ctx);
     }
     return vmt_fail(ctx, VMT_E_ARG, "backend %s: one of auto, cuda, cpu, ref, ref64", name);

@@ -58,3 +58,8 @@ void vmt_arena_reset(vmt_arena *arena, size_t mark)
         POISON(arena->base + mark, arena->used - mark);
     arena->used = mark;
 }
+
+void vmt_arena_forget(void *memory, size_t bytes)
+{
+    UNPOISON(memory, bytes);
+}

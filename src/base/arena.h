@@ -33,4 +33,8 @@ void *vmt_arena_take(vmt_arena *arena, size_t bytes);
 /* Everything taken since `mark` (an earlier `used`) is given back. */
 void vmt_arena_reset(vmt_arena *arena, size_t mark);
 
+/* The memory under an arena that is done serves other things from here on: AddressSanitizer forgets
+ * the arena's gaps. */
+void vmt_arena_forget(void *memory, size_t bytes);
+
 #endif

@@ -68,9 +68,9 @@ static void draw(vmt_clip *clip)
             for (int64_t x = 0; x < clip->width; x++) {
                 const bool inside = y >= top && y < top + side && x >= left && x < left + side;
                 uint8_t *pixel = clip->pixels + ((f * clip->height + y) * clip->width + x) * 3;
-                pixel[0] = inside ? 220 : 60;
-                pixel[1] = inside ? 80 : (uint8_t)(100 + y % 100);
-                pixel[2] = inside ? 40 : 160;
+                pixel[0] = (uint8_t)(inside ? 220 : 60);
+                pixel[1] = (uint8_t)(inside ? 80 : 100 + y % 100);
+                pixel[2] = (uint8_t)(inside ? 40 : 160);
             }
     }
 }

@@ -71,9 +71,11 @@ static enum vmt_status make_room(vmt_ctx *ctx, reader *r)
     int64_t room = r->want.frames ? r->want.frames : 2 * r->room + 1;
     room = room > most ? most : room;
     void *pixels = realloc(clip->pixels, frame_bytes(clip) * (size_t)room);
-    clip->pixels = pixels ? pixels : clip->pixels;
+    if (pixels)
+        clip->pixels = pixels;
     void *times = realloc(r->times, sizeof *r->times * (size_t)room);
-    r->times = times ? times : r->times;
+    if (times)
+        r->times = times;
     if (!pixels || !times)
         return vmt_fail(ctx, VMT_E_MEMORY,
                         "%s: no memory for %" PRId64 " frames of %" PRId64 "x%" PRId64

@@ -44,7 +44,8 @@ static enum vmt_status read_map(vmt_ctx *ctx, vmt_shard_index *index, const cJSO
     void *memory;
 
     if (!cJSON_IsObject(map) || !map->child)
-        return vmt_fail(ctx, VMT_E_FORMAT, "%s: no weight_map, or nothing in it: not an index of shards", label);
+        return vmt_fail(ctx, VMT_E_FORMAT,
+                        "%s: no weight_map, or nothing in it: not an index of shards", label);
     VMT_TRY(vmt_alloc(ctx, &memory, MAX_SHARDS, sizeof *index->shards));
     index->shards = memory;
     VMT_TRY(vmt_alloc(ctx, &memory, (size_t)cJSON_GetArraySize(map), sizeof *index->tensors));

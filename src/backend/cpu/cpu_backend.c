@@ -7,6 +7,9 @@
 
 #include "backend/cpu/cpu_state.h"
 
+#ifdef FASTVMT_CPU_X86
+#include <cpuid.h>
+#endif
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,10 +90,13 @@ static bool has_avx512_bf16(void)
     return has_avx512() && __builtin_cpu_supports("avx512bf16");
 }
 
+/* Tiles and their bf16 product.  clang 14's builtin does not know the names. */
 static bool has_amx(void)
 {
-    return has_avx512_bf16() && __builtin_cpu_supports("amx-tile") &&
-           __builtin_cpu_supports("amx-bf16");
+    unsigned a, b, c, d;
+
+    return has_avx512_bf16() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && d >> 24 & 1 &&
+           d >> 22 & 1;
 }
 #endif
 

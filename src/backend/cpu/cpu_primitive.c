@@ -83,6 +83,7 @@ enum vmt_status cpu_scratch(vmt_ctx *ctx, void **memory, size_t bytes)
 {
     VMT_TRY(grow(ctx, &cpu_of(ctx)->scratch, bytes, "scratch"));
     *memory = cpu_of(ctx)->scratch.memory;
+    vmt_arena_forget(*memory, cpu_of(ctx)->scratch.bytes); /* of the op before */
     return VMT_OK;
 }
 
