@@ -47,6 +47,34 @@ __device__ inline void put(__half *y, float x)
     *y = __float2half_rn(x);
 }
 
+/* Four neighbours at once, at an address that is a multiple of their size. */
+__device__ inline float4 widen4(const float *x)
+{
+    return *(const float4 *)x;
+}
+__device__ inline float4 widen4(const __nv_bfloat16 *x)
+{
+    const uint2 raw = *(const uint2 *)x;
+    const float2 a = __bfloat1622float2(*(const __nv_bfloat162 *)&raw.x);
+    const float2 b = __bfloat1622float2(*(const __nv_bfloat162 *)&raw.y);
+    return make_float4(a.x, a.y, b.x, b.y);
+}
+__device__ inline void put4(float *y, float4 x)
+{
+    *(float4 *)y = x;
+}
+__device__ inline void put4(__nv_bfloat16 *y, float4 x)
+{
+    const __nv_bfloat162 a = __floats2bfloat162_rn(x.x, x.y), b = __floats2bfloat162_rn(x.z, x.w);
+    *(uint2 *)y = make_uint2(*(const unsigned *)&a, *(const unsigned *)&b);
+}
+
+/* Whether rows of `count` elements of a view can be read by fours. */
+inline bool by_fours(cuda_view v, int64_t count)
+{
+    return count % 4 == 0 && (uintptr_t)v.data % (v.dtype == VMT_BF16 ? 8 : 16) == 0;
+}
+
 /* Sum of all threads' values, in every thread; the same order each time.  `room`: 33 values of
  * shared memory. */
 template <typename T> __device__ inline T block_sum(T x, T *room)

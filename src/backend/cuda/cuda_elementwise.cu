@@ -42,14 +42,32 @@ __global__ void map_kernel(Y *y, const X *x, const Z *z, int64_t count)
     put(y + i, mapped<MAP>(widen(x[i]), z ? widen(z[i]) : 0.0f));
 }
 
+template <int MAP, typename Y, typename X, typename Z>
+__global__ void map_fours(Y *y, const X *x, const Z *z, int64_t fours)
+{
+    GRID_STRIDE(i, fours)
+    {
+        const float4 a = widen4(x + 4 * i), b = z ? widen4(z + 4 * i) : make_float4(0, 0, 0, 0);
+        put4(y + 4 * i, make_float4(mapped<MAP>(a.x, b.x), mapped<MAP>(a.y, b.y),
+                                    mapped<MAP>(a.z, b.z), mapped<MAP>(a.w, b.w)));
+    }
+}
+
 template <int MAP>
 static cudaError_t run_map(cudaStream_t s, cuda_view y, cuda_view x, cuda_view z, int64_t count)
 {
+    const bool fours = by_fours(y, count) && by_fours(x, count) && by_fours(z, count);
     return with_act(y.dtype, [&](auto *ty) {
         return with_act(x.dtype, [&](auto *tx) {
             return with_act(z.dtype, [&](auto *tz) {
-                map_kernel<MAP><<<grid_for(count), THREADS, 0, s>>>(
-                    (decltype(ty))y.data, (decltype(tx))x.data, (decltype(tz))z.data, count);
+                auto *const to = (decltype(ty))y.data;
+                const auto *const from = (decltype(tx))x.data;
+                const auto *const other = (decltype(tz))z.data;
+                if (fours)
+                    map_fours<MAP>
+                        <<<grid_for(count / 4), THREADS, 0, s>>>(to, from, other, count / 4);
+                else
+                    map_kernel<MAP><<<grid_for(count), THREADS, 0, s>>>(to, from, other, count);
                 return cudaGetLastError();
             });
         });
@@ -88,39 +106,83 @@ extern "C" cudaError_t cuda_lincomb(cudaStream_t s, float *y, const float *x, co
     return cudaGetLastError();
 }
 
+/* A block of threads per token. */
 template <typename B>
 __global__ void gate_residual(float *y, const float *x, const float *gate, const B *branch,
-                              int64_t count, int64_t dim)
+                              int64_t dim)
 {
-    GRID_STRIDE(i, count)
-    y[i] = x[i] + (gate ? gate[i % dim] * widen(branch[i]) : widen(branch[i]));
+    const int64_t first = blockIdx.x * dim;
+    for (int64_t c = threadIdx.x; c < dim; c += blockDim.x)
+        y[first + c] = x[first + c] + (gate ? gate[c] : 1.0f) * widen(branch[first + c]);
+}
+
+template <typename B>
+__global__ void gate_residual_fours(float *y, const float *x, const float *gate, const B *branch,
+                                    int64_t dim)
+{
+    const int64_t first = blockIdx.x * dim;
+    for (int64_t c = 4 * threadIdx.x; c < dim; c += 4 * blockDim.x) {
+        const float4 a = widen4(x + first + c), b = widen4(branch + first + c);
+        const float4 g = gate ? widen4(gate + c) : make_float4(1, 1, 1, 1);
+        put4(y + first + c,
+             make_float4(a.x + g.x * b.x, a.y + g.y * b.y, a.z + g.z * b.z, a.w + g.w * b.w));
+    }
+}
+
+/* Whether a vector, which may be NULL, can be read by fours beside rows of dim elements. */
+static bool vector_by_fours(const float *v, int64_t dim)
+{
+    return (uintptr_t)v % 16 == 0 && dim % 4 == 0;
 }
 
 extern "C" cudaError_t cuda_gate_residual(cudaStream_t s, float *y, const float *x,
                                           const float *gate, cuda_view branch, int64_t tokens,
                                           int64_t dim)
 {
+    const bool fours = by_fours(branch, dim) && vector_by_fours(gate, dim) &&
+                       vector_by_fours(x, dim) && vector_by_fours(y, dim);
     return with_act(branch.dtype, [&](auto *b) {
-        gate_residual<<<grid_for(tokens * dim), THREADS, 0, s>>>(
-            y, x, gate, (decltype(b))branch.data, tokens * dim, dim);
+        const auto *const from = (decltype(b))branch.data;
+        if (fours)
+            gate_residual_fours<<<(unsigned)tokens, channel_threads(dim / 4), 0, s>>>(y, x, gate,
+                                                                                      from, dim);
+        else
+            gate_residual<<<(unsigned)tokens, channel_threads(dim), 0, s>>>(y, x, gate, from, dim);
         return cudaGetLastError();
     });
 }
 
 template <typename B>
-__global__ void gate_residual_bwd(B *dbranch, const float *gate, const float *dy, int64_t count,
-                                  int64_t dim)
+__global__ void gate_residual_bwd(B *dbranch, const float *gate, const float *dy, int64_t dim)
 {
-    GRID_STRIDE(i, count)
-    put(dbranch + i, gate ? gate[i % dim] * dy[i] : dy[i]);
+    const int64_t first = blockIdx.x * dim;
+    for (int64_t c = threadIdx.x; c < dim; c += blockDim.x)
+        put(dbranch + first + c, (gate ? gate[c] : 1.0f) * dy[first + c]);
+}
+
+template <typename B>
+__global__ void gate_residual_bwd_fours(B *dbranch, const float *gate, const float *dy, int64_t dim)
+{
+    const int64_t first = blockIdx.x * dim;
+    for (int64_t c = 4 * threadIdx.x; c < dim; c += 4 * blockDim.x) {
+        const float4 d = widen4(dy + first + c);
+        const float4 g = gate ? widen4(gate + c) : make_float4(1, 1, 1, 1);
+        put4(dbranch + first + c, make_float4(g.x * d.x, g.y * d.y, g.z * d.z, g.w * d.w));
+    }
 }
 
 extern "C" cudaError_t cuda_gate_residual_bwd(cudaStream_t s, cuda_view dbranch, const float *gate,
                                               const float *dy, int64_t tokens, int64_t dim)
 {
+    const bool fours =
+        by_fours(dbranch, dim) && vector_by_fours(gate, dim) && vector_by_fours(dy, dim);
     return with_act(dbranch.dtype, [&](auto *b) {
-        gate_residual_bwd<<<grid_for(tokens * dim), THREADS, 0, s>>>((decltype(b))dbranch.data,
-                                                                     gate, dy, tokens * dim, dim);
+        auto *const to = (decltype(b))dbranch.data;
+        if (fours)
+            gate_residual_bwd_fours<<<(unsigned)tokens, channel_threads(dim / 4), 0, s>>>(to, gate,
+                                                                                          dy, dim);
+        else
+            gate_residual_bwd<<<(unsigned)tokens, channel_threads(dim), 0, s>>>(to, gate, dy, dim);
         return cudaGetLastError();
     });
 }
