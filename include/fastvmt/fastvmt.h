@@ -178,6 +178,11 @@ enum vmt_init {
 
 enum vmt_sampler { VMT_SAMPLER_EULER = 0, VMT_SAMPLER_UNIPC, VMT_SAMPLER_DPMPP };
 
+/* How tiles make up a frame: EXACT gives what the whole frame gives (up to rounding where a
+ * backend's sums depend on a frame's size), BLEND overlaps and weights them as the released code
+ * does. */
+enum vmt_vae_tiling { VMT_VAE_TILING_EXACT = 0, VMT_VAE_TILING_BLEND };
+
 enum { VMT_OPTION_NAME_BYTES = 32 };
 
 /*
@@ -226,7 +231,8 @@ typedef struct vmt_settings {
     int32_t recompute;   /* gradient: 0 all kept, 1 block inputs and attention kept, 2 inputs only,
                             -1 the least that fits */
     int32_t vae_tile[2]; /* latent rows, columns of a VAE tile; 0: untiled */
-    int32_t vae_tile_stride[2];
+    int32_t vae_tiling;  /* enum vmt_vae_tiling */
+    int32_t vae_tile_stride[2]; /* blend: from tile to tile; 0: half a tile */
     vmt_motion_settings motion;
     char preset[VMT_OPTION_NAME_BYTES]; /* name of the preset these came from */
 } vmt_settings;

@@ -124,12 +124,13 @@ static enum vmt_status text_phase(vmt_ctx *ctx, run *r, bool samples, bool extra
 vmt_vae_options vmt_vae_options_from(const vmt_settings *s, vmt_reporter *reporter)
 {
     vmt_vae_options options = {.tile = {s->vae_tile[0], s->vae_tile[1]},
+                               .blend = s->vae_tiling == VMT_VAE_TILING_BLEND,
                                .stride = {s->vae_tile_stride[0], s->vae_tile_stride[1]},
                                .progress = vmt_reporter_vae,
                                .user = reporter};
 
     for (int i = 0; i < 2; i++)
-        if (!options.stride[i])
+        if (options.blend && !options.stride[i])
             options.stride[i] = (options.tile[i] + 1) / 2;
     return options;
 }

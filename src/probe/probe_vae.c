@@ -155,7 +155,7 @@ enum vmt_status vmt_probe_vae(vmt_ctx *ctx, vmt_probe_case *c)
 
 static enum vmt_status run_tiled(vmt_ctx *ctx, const vae_case *v)
 {
-    vmt_vae_options tiles = {0};
+    vmt_vae_options tiles = {.blend = true};
 
     VMT_TRY(vmt_probe_meta_sizes(ctx, v->c, "tile", tiles.tile, 2));
     VMT_TRY(vmt_probe_meta_sizes(ctx, v->c, "stride", tiles.stride, 2));

@@ -65,8 +65,11 @@ typedef struct vmt_vae_sink {
 
 /* Options of both directions; NULL or all zero: no tiles, no progress. */
 typedef struct vmt_vae_options {
-    int64_t tile[2];   /* rows, columns of a spatial tile in latent cells; 0: not tiled */
-    int64_t stride[2]; /* from tile to tile, 1 .. tile */
+    int64_t tile[2]; /* rows, columns of a spatial tile in latent cells; 0: not tiled */
+    /* Tiles that overlap and are weighted, as FastVMT does; else exact ones, which give what whole
+     * frames give, up to the rounding of a backend whose sums depend on a frame's size. */
+    bool blend;
+    int64_t stride[2]; /* blend: from tile to tile, 1 .. tile; else 0 */
     /* After each latent frame of each tile; a failure it returns stops the run. */
     enum vmt_status (*progress)(vmt_ctx *ctx, void *user, int64_t done, int64_t total);
     void *user;
@@ -92,7 +95,8 @@ enum vmt_status vmt_vae_decode(vmt_ctx *ctx, vmt_vae *vae, const vmt_vae_sink *s
                                const vmt_vae_options *options);
 
 /* Bytes those calls take while they run, by the same layout code; frames counts only with tiles.
- * Not in it: the caller's buffers and converted weights. */
+ * Not in it: the caller's buffers and converted weights; with exact tiles, the floats of all frames
+ * for a sink that takes frames. */
 enum vmt_status vmt_vae_encode_bytes(vmt_ctx *ctx, const vmt_vae *vae, int64_t frames,
                                      int64_t height, int64_t width, const vmt_vae_options *options,
                                      size_t *bytes);

@@ -36,6 +36,31 @@ static vmt_tensor frame_rows(const vmt_tensor *frame, int64_t first, int64_t cou
     return vmt_reshape(&some, VMT_SHAPE(1, count, some.shape[1], some.shape[2]));
 }
 
+enum vmt_status vmt_vae_copy_box(vmt_ctx *ctx, const vmt_tensor *to, int64_t to_top,
+                                 int64_t to_left, const vmt_tensor *from, int64_t from_top,
+                                 int64_t from_left, int64_t rows, int64_t cols)
+{
+    const vmt_tensor to_frame = vmt_index(to, 0), from_frame = vmt_index(from, 0);
+
+    for (int64_t i = 0; i < rows; i++) {
+        vmt_tensor y = vmt_index(&to_frame, to_top + i);
+        vmt_tensor x = vmt_index(&from_frame, from_top + i);
+        y = vmt_slice(&y, to_left, cols);
+        x = vmt_slice(&x, from_left, cols);
+        VMT_TRY(vmt_copy(ctx, &y, &x));
+    }
+    return VMT_OK;
+}
+
+/* The frame that UP works on, out of the one that came in. */
+static enum vmt_status cut_out(vmt_ctx *ctx, const vmt_vae_place *place, vmt_tensor *y,
+                               const vmt_tensor *x)
+{
+    if (place->height == place->in_height && place->width == place->in_width)
+        return vmt_copy(ctx, y, x);
+    return vmt_vae_copy_box(ctx, y, 0, 0, x, place->top, place->left, place->height, place->width);
+}
+
 /* ---------------------------------------------------------------- history */
 
 /* Moves the row of slots back to the start, in blocks that do not overlap their source. */
@@ -212,12 +237,12 @@ static enum vmt_status double_frames(vmt_ctx *ctx, vmt_vae_net *net, int64_t i)
     const vmt_vae_part *part = &net->parts[i];
     vmt_vae_place *place = &net->place[i];
     const int64_t h = place->height, w = place->width;
-    const vmt_tensor x = frame_in(net, VMT_VAE_STREAM, h, w, part->in);
+    const vmt_tensor x = frame_in(net, VMT_VAE_STREAM, place->in_height, place->in_width, part->in);
     vmt_tensor both = frame_in(net, VMT_VAE_SCRATCH, h, w, 2 * part->in);
     vmt_tensor slot, window;
 
     VMT_TRY(next_window(ctx, net, place->history[0], &slot, &window));
-    VMT_TRY(vmt_copy(ctx, &slot, &x));
+    VMT_TRY(cut_out(ctx, place, &slot, &x));
     VMT_TRY(vmt_conv3d(ctx, &both, &window, &part->weight[1], &time_only));
     return vmt_split_frames(ctx, &place->frames, &both);
 }
@@ -268,7 +293,7 @@ static enum vmt_status up(vmt_ctx *ctx, vmt_vae_net *net, int64_t i)
 {
     const vmt_vae_part *part = &net->parts[i];
     vmt_vae_place *place = &net->place[i];
-    vmt_tensor x = frame_in(net, VMT_VAE_STREAM, place->height, place->width, part->in);
+    vmt_tensor x = frame_in(net, VMT_VAE_STREAM, place->in_height, place->in_width, part->in);
 
     if (part->time && place->seen++ > 0) {
         VMT_TRY(double_frames(ctx, net, i));
@@ -282,7 +307,7 @@ static enum vmt_status up(vmt_ctx *ctx, vmt_vae_net *net, int64_t i)
         vmt_tensor apart = part->time
                                ? vmt_slice(&place->frames, 0, 1)
                                : frame_in(net, VMT_VAE_SIDE, place->height, place->width, part->in);
-        VMT_TRY(vmt_copy(ctx, &apart, &x));
+        VMT_TRY(cut_out(ctx, place, &apart, &x));
         x = apart;
     }
     return enlarge(ctx, net, i, &x);
@@ -323,14 +348,30 @@ static enum vmt_status run_from(vmt_ctx *ctx, vmt_vae_net *net, int64_t first)
     }
     const vmt_vae_part *last = &net->parts[net->count - 1];
     const vmt_vae_place *place = &net->place[net->count - 1];
-    const vmt_tensor frame = frame_in(net, VMT_VAE_STREAM, place->height, place->width, last->out);
+    const vmt_tensor frame =
+        frame_in(net, VMT_VAE_STREAM, place->out_height, place->out_width, last->out);
     return net->emit(ctx, net->user, &frame);
+}
+
+static vmt_tensor net_input(const vmt_vae_net *net)
+{
+    const vmt_vae_place *place = &net->place[0];
+
+    return frame_in(net, VMT_VAE_STREAM, place->in_height, place->in_width, net->parts[0].in);
+}
+
+enum vmt_status vmt_vae_net_pass(vmt_ctx *ctx, vmt_vae_net *net, const vmt_tensor *frame,
+                                 int64_t top, int64_t left)
+{
+    const vmt_tensor x = net_input(net);
+
+    VMT_TRY(vmt_vae_copy_box(ctx, &x, 0, 0, frame, top, left, x.shape[1], x.shape[2]));
+    return run_from(ctx, net, 0);
 }
 
 enum vmt_status vmt_vae_net_push(vmt_ctx *ctx, vmt_vae_net *net, const vmt_tensor *frame)
 {
-    const vmt_vae_place *place = &net->place[0];
-    vmt_tensor x = frame_in(net, VMT_VAE_STREAM, place->height, place->width, net->parts[0].in);
+    vmt_tensor x = net_input(net);
 
     VMT_TRY(vmt_upload(ctx, &x, frame));
     return run_from(ctx, net, 0);

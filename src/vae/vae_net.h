@@ -67,6 +67,8 @@ typedef struct vmt_vae_history {
 /* What a part has at this frame size. */
 typedef struct vmt_vae_place {
     int64_t height, width; /* of its input */
+    /* UP: those are cut out of the frame that comes in, from here on; else all of it. */
+    int64_t in_height, in_width, top, left;
     int64_t out_height, out_width;
     int history[2];    /* of its causal convolutions, or -1 */
     int64_t seen;      /* frames that came in */
@@ -80,7 +82,18 @@ enum {
     VMT_VAE_REGIONS
 };
 
-/* One network running on frames of one size. */
+/* Rows or columns first .. end - 1. */
+typedef struct vmt_vae_range {
+    int64_t first, end;
+} vmt_vae_range;
+
+/* What a stretch of parts without attention must see for a window of its output: rows and columns
+ * of part i's input, of the frame at that resolution; [count]: of the output. */
+typedef struct vmt_vae_window {
+    vmt_vae_range need[VMT_VAE_MAX_PARTS + 1][2];
+} vmt_vae_window;
+
+/* One network, or a stretch of it, running on frames of one size. */
 typedef struct vmt_vae_net {
     const vmt_vae_part *parts;
     int64_t count;
@@ -88,6 +101,7 @@ typedef struct vmt_vae_net {
     vmt_vae_history history[VMT_VAE_MAX_HISTORIES];
     int histories;
     vmt_tensor region[VMT_VAE_REGIONS];
+    int64_t skip[2]; /* with a window: rows, columns of what comes out that lie before it */
     /* Receives what comes out: [1, h, w, C] A, valid during the call. */
     enum vmt_status (*emit)(vmt_ctx *ctx, void *user, const vmt_tensor *frame);
     /* Receives the output frames of every part; may be NULL. */
@@ -103,11 +117,30 @@ enum vmt_status vmt_vae_net_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_vae_net *
                                    const vmt_vae *vae, enum vmt_vae_direction direction,
                                    int64_t height, int64_t width);
 
+/* The same for `count` parts; with a window (else NULL) for its part of a height x width frame. */
+enum vmt_status vmt_vae_stretch_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_vae_net *net,
+                                       const vmt_vae_part *parts, int64_t count, int64_t height,
+                                       int64_t width, const vmt_vae_window *window);
+
+/* Receptive field of rows and columns out[2] of what `count` parts make of a height x width frame;
+ * its input begins and ends at multiples of `align` or at the frame's border. */
+void vmt_vae_window_make(vmt_vae_window *window, const vmt_vae_part *parts, int64_t count,
+                         int64_t height, int64_t width, const vmt_vae_range out[2], int64_t align);
+
 /* Forgets every frame: the next one is the first of a clip. */
 enum vmt_status vmt_vae_net_reset(vmt_ctx *ctx, vmt_vae_net *net);
 
 /* Sends one host frame [1, h, w, C] through; emits 0 or more frames. */
 enum vmt_status vmt_vae_net_push(vmt_ctx *ctx, vmt_vae_net *net, const vmt_tensor *frame);
+
+/* Sends a frame of the backend's through, or a part of it from row `top` and column `left` on. */
+enum vmt_status vmt_vae_net_pass(vmt_ctx *ctx, vmt_vae_net *net, const vmt_tensor *frame,
+                                 int64_t top, int64_t left);
+
+/* Copies rows x cols pixels between two frames [1, h, w, C], from and to these first ones. */
+enum vmt_status vmt_vae_copy_box(vmt_ctx *ctx, const vmt_tensor *to, int64_t to_top,
+                                 int64_t to_left, const vmt_tensor *from, int64_t from_top,
+                                 int64_t from_left, int64_t rows, int64_t cols);
 
 /* Rows of the upsampled frame that UP convolves at once; input height given. */
 int64_t vmt_vae_up_rows(int64_t height);

@@ -146,6 +146,34 @@ static void same_with_embeddings_from_file(void **state)
 #endif
 }
 
+/* Exact tiles give the whole frame's pixels, within a level of rounding; blended ones do not, and
+ * their stride counts.  A stride without them is refused. */
+static void tiles(void **state)
+{
+    size_t a, b;
+    int most = 0;
+
+    (void)state;
+    check_done(CLI(TIMEOUT, TRANSFER));
+    unsigned char *whole = file_read("out.y4m", &a);
+    check_done(CLI(TIMEOUT, TRANSFER, "--vae-tile", "4x4"));
+    unsigned char *tiled = file_read("out.y4m", &b);
+    assert_int_equal(a, b);
+    for (size_t i = 0; i < a; i++)
+        most = abs(whole[i] - tiled[i]) > most ? abs(whole[i] - tiled[i]) : most;
+    assert_true(most <= 1);
+    free(whole);
+    free(tiled);
+    check_done(CLI(TIMEOUT, TRANSFER, "--vae-tile", "4x4", "--vae-tiling", "blend"));
+    const uint64_t blended = file_hash("out.y4m");
+    assert_true(blended != base_hash());
+    check_done(CLI(TIMEOUT, TRANSFER, "--vae-tile", "4x4", "--vae-tiling", "blend",
+                   "--vae-tile-stride", "3x3"));
+    assert_true(file_hash("out.y4m") != blended);
+    cli_result r = CLI(TIMEOUT, TRANSFER, "--vae-tile", "4x4", "--vae-tile-stride", "3x3");
+    cli_check_refused("stride", &r, VMT_E_ARG, "exact tiles have none");
+}
+
 /* The program's strip of the latent frames: 3 of 10x8 pixels, enlarged ten times. */
 static void same_with_previews(void **state)
 {
@@ -286,7 +314,6 @@ static void every_option_changes_the_result(void **state)
         {"beta1", "0.5"},
         {"beta2", "0.5"},
         {"adam-eps", "0.1"},
-        {"vae-tile", "4x4"},
     };
 
     (void)state;
@@ -348,6 +375,7 @@ int main(void)
         cmocka_unit_test(same_by_motion_file_other_seed),
         cmocka_unit_test(motion_file_of_other_settings_is_refused),
         cmocka_unit_test(same_with_embeddings_from_file),
+        cmocka_unit_test(tiles),
         cmocka_unit_test(same_with_previews),
         cmocka_unit_test(same_after_kill_and_resume),
         cmocka_unit_test(interrupt_then_resume),

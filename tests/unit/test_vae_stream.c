@@ -365,7 +365,8 @@ static void test_decode_bytes(void **state)
  * new frame and the slack, plus three regions. */
 static void test_memory(void **state)
 {
-    const vmt_vae_options tiles = {.tile = {30, 52}, .stride = {15, 26}};
+    const vmt_vae_options tiles = {.tile = {30, 52}, .blend = true, .stride = {15, 26}};
+    const vmt_vae_options exact = {.tile = {20, 26}};
     vmt_ctx *ctx = test_ctx_open("ref", "f32");
     struct vmt_vae vae = {.config = vae_official_config(96)};
     size_t short_clip, long_clip, tiled;
@@ -385,6 +386,12 @@ static void test_memory(void **state)
     CHECK_OK(ctx, vmt_vae_decode_bytes(ctx, &vae, 21, 60, 104, &tiles, &tiled));
     print_message("decode 832x480, 81 frames, tiled: %.0f MiB\n", (double)tiled / 0x1p20);
     assert_true(tiled < long_clip / 2);
+    CHECK_OK(ctx, vmt_vae_decode_bytes(ctx, &vae, 21, 60, 104, &exact, &tiled));
+    print_message("decode 832x480, 81 frames, in exact tiles: %.0f MiB\n", (double)tiled / 0x1p20);
+    assert_true(tiled < long_clip / 2);
+    CHECK_OK(ctx, vmt_vae_encode_bytes(ctx, &vae, 81, 480, 832, &exact, &tiled));
+    print_message("encode 832x480, 81 frames, in exact tiles: %.0f MiB\n", (double)tiled / 0x1p20);
+    assert_true(tiled < 2139 << 19);
     test_ctx_close(ctx);
 }
 
@@ -407,7 +414,7 @@ static void test_progress_and_cancel(void **state)
 {
     progress_log log = {0};
     vmt_vae_options options = {
-        .tile = {2, 2}, .stride = {1, 2}, .progress = count_progress, .user = &log};
+        .tile = {2, 2}, .blend = true, .stride = {1, 2}, .progress = count_progress, .user = &log};
     uint8_t bytes[5 * 24 * 24 * 3];
     float latent[16 * 2 * 3 * 3];
     const vmt_vae_clip clip = {.bytes = bytes, .frames = 5, .height = 24, .width = 24};
@@ -443,7 +450,7 @@ static void test_errors(void **state)
     float planes[3 * 16 * 16] = {0}, latent[16 * 2 * 2 * 2] = {0};
     vmt_vae_clip clip = {.bytes = bytes, .frames = 1, .height = 12, .width = 16};
     const vmt_vae_sink sink = {0};
-    vmt_vae_options tiles = {.tile = {2, 2}, .stride = {2, 3}};
+    vmt_vae_options tiles = {.tile = {2, 2}, .blend = true, .stride = {2, 3}};
     vmt_vae_config config = vae_official_config(4);
     vmt_vae *other = NULL;
     vae_fixture f;
@@ -456,6 +463,9 @@ static void test_errors(void **state)
     expect_failure(ctx, vmt_vae_encode(ctx, f.vae, latent, &clip, NULL), VMT_E_ARG, "0 frames");
     clip.frames = 1;
     expect_failure(ctx, vmt_vae_encode(ctx, f.vae, latent, &clip, &tiles), VMT_E_ARG, "stride 3");
+    tiles.blend = false;
+    expect_failure(ctx, vmt_vae_encode(ctx, f.vae, latent, &clip, &tiles), VMT_E_ARG,
+                   "exact tiles have none");
     expect_failure(ctx, vmt_vae_decode(ctx, f.vae, &sink, latent, 0, 2, 2, NULL), VMT_E_ARG,
                    "0 latent frames");
 
