@@ -9,7 +9,7 @@ for group in "$@"; do
     case $group in
     build) packages+=(g++ gcc make cmake ninja-build pkg-config libdnnl-dev libsentencepiece-dev
                       libavformat-dev libavcodec-dev libavutil-dev libswscale-dev libswresample-dev) ;;
-    test)  packages+=(ffmpeg mandoc) ;; # make and read the clips of the end-to-end tests; reads the manual page
+    test)  packages+=(ffmpeg mandoc qemu-user) ;; # clips of the end-to-end tests; the manual page; op tests on older CPUs
     fuzz)  packages+=(clang) ;;
     tsan)  packages+=(clang libomp-dev) ;; # gcc's OpenMP runtime tells ThreadSanitizer nothing
     valgrind) packages+=(valgrind) ;;

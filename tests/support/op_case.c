@@ -423,8 +423,6 @@ int op_cases_main(const op_case *cases, size_t count)
     size_t used = 0;
 
     for (size_t i = 0; i < TARGETS; i++) {
-        if (getenv("VMT_CPU_LEVEL") && strcmp(names[i][0], "cpu") != 0)
-            continue; /* what does not depend on the level is tested without one */
         if (only && strcmp(only, names[i][0]) != 0)
             continue;
         if (!test_backend_built(names[i][0], names[i][1]))

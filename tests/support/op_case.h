@@ -8,8 +8,8 @@
  * dtypes of the backend under test, so that ref64 computes the exact result of what it was given.
  * Around every tensor lie canaries; outputs begin as NaN.
  *
- * Environment: VMT_OP=linear runs the cases of one op; VMT_SEED=7 draws other numbers;
- * VMT_BACKEND=cuda leaves the other backends out.
+ * Environment: VMT_OP=linear runs the cases of one op; VMT_BACKEND=cpu those of one backend;
+ * VMT_SEED=7 draws other numbers.
  */
 #ifndef OP_CASE_H
 #define OP_CASE_H

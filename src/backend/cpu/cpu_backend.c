@@ -158,6 +158,28 @@ enum vmt_status vmt_backend_cpu_set_level(vmt_ctx *ctx, const char *level)
 
 /* ---------------------------------------------------------------- open */
 
+/* oneDNN multiplies bf16 only where instructions help: on x86 from AVX-512 on. */
+static enum vmt_status check_bf16(vmt_ctx *ctx)
+{
+    const cpu_matmul smallest = {.m = 1,
+                                 .k = 2,
+                                 .n = 1,
+                                 .a_row = 2,
+                                 .a_col = 1,
+                                 .b_row = 1,
+                                 .b_col = 2,
+                                 .c_row = 1,
+                                 .in = VMT_BF16,
+                                 .out = VMT_F32};
+    cpu_primitive *primitive;
+    const enum vmt_status status = cpu_matmul_get(ctx, &primitive, &smallest);
+
+    if (status != VMT_E_INTERNAL)
+        return status;
+    return vmt_fail(ctx, VMT_E_UNSUPPORTED,
+                    "backend cpu: oneDNN has no bf16 products on this CPU; use --dtype f32");
+}
+
 enum vmt_status vmt_backend_cpu_open(vmt_ctx *ctx)
 {
     void *memory = NULL;
@@ -177,7 +199,15 @@ enum vmt_status vmt_backend_cpu_open(vmt_ctx *ctx)
         close_cpu(ctx);
         return cpu_dnnl_fail(ctx, "open", status);
     }
+    const enum vmt_status supported = ctx->act == VMT_BF16 ? check_bf16(ctx) : VMT_OK;
+    if (supported != VMT_OK) {
+        close_cpu(ctx);
+        return supported;
+    }
     ctx->real = VMT_F32;
     ctx->ops = &state->ops;
+    vmt_log(ctx, VMT_LOG_DEBUG, "backend cpu: kernels %s, attention by %s, %d threads",
+            state->level, state->dnnl_attention && ctx->act == VMT_BF16 ? "oneDNN" : "own products",
+            ctx->threads);
     return VMT_OK;
 }
