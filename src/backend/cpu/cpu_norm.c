@@ -144,7 +144,7 @@ enum vmt_status cpu_rms_norm_rope_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_te
 enum vmt_status cpu_rms_norm_channel(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
                                      const vmt_tensor *gamma, bool silu)
 {
-    enum { FLOATS = 4096 };
+    enum { FLOATS = 1024 };
     const cpu_kernels *kernels = cpu_of(ctx)->kernels;
     const int64_t dim = x->shape[x->rank - 1], total = vmt_numel(x) / dim;
     const int64_t block = dim < FLOATS ? FLOATS / dim : 1;

@@ -74,18 +74,6 @@ static inline float exp_of(float x)
     return c < -87.0f ? 0.0f : (c != c ? c : e);
 }
 
-/* 1 / (1 + e⁻ˣ). */
-static inline float sigmoid_of(float x)
-{
-    return 1.0f / (1.0f + exp_of(-x));
-}
-
-/* 0.5 x (1 + tanh u) = x / (1 + e⁻ᶻ), z = 2u = √(8/π) (x + 0.044715 x³). */
-static inline float gelu_z(float x)
-{
-    return 1.59576912f * (x + 0.044715f * x * x * x);
-}
-
 #define DECLARE(result, name, ...) result KERNEL(name)(__VA_ARGS__)
 
 DECLARE(void, f32_of_bf16, float *y, const uint16_t *x, int64_t n);

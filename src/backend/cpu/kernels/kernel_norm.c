@@ -121,21 +121,27 @@ void KERNEL(rms_rope_bwd)(float *dx, const float *dy, const float *x, const floa
 void KERNEL(rms_channel)(float *y, const float *x, const float *gamma, bool silu, int64_t rows,
                          int64_t n)
 {
+    enum { AT_ONCE = 16 }; /* rows whose roots and quotients are formed side by side */
     const float root = sqrtf((float)n);
 
-    for (int64_t t = 0; t < rows; t++, x += n, y += n) {
-        const float length = sqrtf(squares_of(x, n));
-        const float factor = root / (length > 1e-12f ? length : 1e-12f);
-        if (silu) {
+    for (int64_t t = 0; t < rows; t += AT_ONCE) {
+        const int64_t count = rows - t < AT_ONCE ? rows - t : AT_ONCE;
+        const float *const from = x + t * n;
+        float *const to = y + t * n;
+        float factor[AT_ONCE] = {0};
+
+        for (int64_t r = 0; r < count; r++)
+            factor[r] = squares_of(from + r * n, n);
 #pragma omp simd
-            for (int64_t i = 0; i < n; i++) {
-                const float z = x[i] * factor * gamma[i];
-                y[i] = z * sigmoid_of(z);
-            }
-        } else {
+        for (int r = 0; r < AT_ONCE; r++) {
+            const float length = sqrtf(factor[r]);
+            factor[r] = root / (length > 1e-12f ? length : 1e-12f);
+        }
+        for (int64_t r = 0; r < count; r++)
 #pragma omp simd
             for (int64_t i = 0; i < n; i++)
-                y[i] = x[i] * factor * gamma[i];
-        }
+                to[r * n + i] = from[r * n + i] * factor[r] * gamma[i];
     }
+    if (silu)
+        KERNEL(silu)(y, y, rows * n);
 }

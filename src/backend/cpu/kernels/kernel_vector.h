@@ -99,4 +99,17 @@ static inline vec exp2_vec(vec y, bool coarse)
 }
 #endif
 
+/* e⁻ˣ, and 0 or 2¹²⁶ where that is out of reach; NaN stays. */
+INLINE vec exp_minus(vec x)
+{
+    const vec most = (vec){0} + 126.0f, y = x * -1.44269504f;
+    return exp2_vec(larger(-most, -larger(-most, -y)), false);
+}
+
+/* 1 / (1 + e⁻ˣ). */
+INLINE vec sigmoid_vec(vec x)
+{
+    return 1.0f / (1.0f + exp_minus(x));
+}
+
 #endif
