@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -27,6 +28,7 @@ static enum vmt_status map(vmt_ctx *ctx, vmt_mapped_file *file, const char *path
                         strerror(errno));
     file->bytes = bytes;
     file->length = (size_t)st.st_size;
+    file->fd = fd;
     return VMT_OK;
 }
 
@@ -38,13 +40,27 @@ enum vmt_status vmt_mapped_file_open(vmt_ctx *ctx, vmt_mapped_file *file, const 
     if (fd < 0)
         return vmt_fail(ctx, vmt_errno_status(errno), "%s: %s", path, strerror(errno));
     const enum vmt_status status = map(ctx, file, path, fd);
-    close(fd); /* the mapping stays */
+    if (status != VMT_OK)
+        close(fd);
     return status;
+}
+
+void vmt_mapped_reading(const void *bytes, size_t length, enum vmt_reading reading)
+{
+    static const int advice[] = {MADV_NORMAL, MADV_RANDOM, MADV_WILLNEED};
+    const long page = sysconf(_SC_PAGESIZE);
+
+    if (page <= 0 || length == 0)
+        return;
+    const uintptr_t first = (uintptr_t)bytes & ~((uintptr_t)page - 1);
+    madvise((void *)first, (uintptr_t)bytes + length - first, advice[reading]);
 }
 
 void vmt_mapped_file_close(vmt_mapped_file *file)
 {
-    if (file->bytes)
+    if (file->bytes) {
         munmap(file->bytes, file->length);
+        close(file->fd);
+    }
     *file = (vmt_mapped_file){0};
 }

@@ -26,7 +26,8 @@ typedef struct dit_block_weights {
 
 struct vmt_dit {
     vmt_dit_config config;
-    vmt_weight patch_embedding; /* [D, in·pt·ph·pw] */
+    const vmt_tensor_file *file; /* where the matrices are mapped from */
+    vmt_weight patch_embedding;  /* [D, in·pt·ph·pw] */
     vmt_weight text_in, text_out, time_in, time_out, time_projection;
     vmt_weight head;            /* [pt·ph·pw·out, D] */
     vmt_tensor head_modulation; /* [2, D] R: shift, scale */

@@ -4,6 +4,7 @@
  * Source: state dict of Wan-Video/Wan2.1 wan/modules/model.py, WanModel.
  */
 #include "dit/dit_internal.h"
+#include "model/read_ahead.h"
 
 #include <string.h>
 
@@ -142,6 +143,7 @@ enum vmt_status vmt_dit_open(vmt_ctx *ctx, vmt_dit **result, const vmt_tensor_fi
     *result = NULL;
     VMT_TRY(vmt_alloc(ctx, (void **)&dit, 1, sizeof *dit));
     dit->config = *config;
+    dit->file = file;
     binder.dit = dit;
     status = vmt_alloc(ctx, (void **)&dit->blocks, layers, sizeof *dit->blocks);
     if (status == VMT_OK) /* 10 matrices a block and 7 beside; 7 vectors a block and 1 */
@@ -177,16 +179,38 @@ const vmt_dit_config *vmt_dit_get_config(const vmt_dit *dit)
     return &dit->config;
 }
 
-enum vmt_status vmt_dit_prepare(vmt_ctx *ctx, vmt_dit *dit)
+/* Is the matrix copied for the backend?  A bias may be all the same. */
+static bool is_converted(vmt_ctx *ctx, const vmt_weight *weight)
 {
-    if (dit->prepared)
-        return VMT_OK;
+    vmt_weight matrix = *weight;
+
+    matrix.bias.data = NULL;
+    return ctx->ops->weight_prepare_bytes(ctx, &matrix, VMT_USE_LINEAR | VMT_USE_BACKWARD) > 0;
+}
+
+static enum vmt_status prepare_all(vmt_ctx *ctx, const vmt_dit *dit, vmt_read_ahead *ahead)
+{
     for (int64_t i = 0; i < dit->matrix_count; i++) {
         VMT_TRY(vmt_check_cancelled(ctx));
+        vmt_read_ahead_wait(ahead, i);
         VMT_TRY(vmt_weight_prepare(ctx, dit->matrices[i], VMT_USE_LINEAR | VMT_USE_BACKWARD));
     }
-    dit->prepared = true;
     return VMT_OK;
+}
+
+enum vmt_status vmt_dit_prepare(vmt_ctx *ctx, vmt_dit *dit)
+{
+    vmt_read_ahead *ahead = NULL;
+
+    if (dit->prepared)
+        return VMT_OK;
+    /* one dtype for all, in practice: what is used where it lies is read when it is used */
+    if (is_converted(ctx, &dit->blocks[0].ffn_in))
+        VMT_TRY(vmt_read_ahead_open(ctx, &ahead, dit->file, dit->matrices, dit->matrix_count));
+    const enum vmt_status status = prepare_all(ctx, dit, ahead);
+    vmt_read_ahead_close(ahead);
+    dit->prepared = status == VMT_OK;
+    return status;
 }
 
 void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size_t *mapped)
@@ -194,11 +218,9 @@ void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size
     *packed = dit->vectors.peak;
     *mapped = 0;
     for (int64_t i = 0; i < dit->matrix_count; i++) {
-        const unsigned use = VMT_USE_LINEAR | VMT_USE_BACKWARD;
-        vmt_weight matrix = *dit->matrices[i];
-        *packed += ctx->ops->weight_prepare_bytes(ctx, &matrix, use);
-        matrix.bias.data = NULL; /* a converted bias leaves the matrix where it is */
-        if (ctx->ops->weight_prepare_bytes(ctx, &matrix, use) == 0)
-            *mapped += vmt_tensor_bytes(&matrix.w);
+        *packed += ctx->ops->weight_prepare_bytes(ctx, dit->matrices[i],
+                                                  VMT_USE_LINEAR | VMT_USE_BACKWARD);
+        if (!is_converted(ctx, dit->matrices[i]))
+            *mapped += vmt_tensor_bytes(&dit->matrices[i]->w);
     }
 }

@@ -2,6 +2,7 @@
 #include "text/umt5.h"
 
 #include "base/half.h"
+#include "model/read_ahead.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -18,6 +19,7 @@ typedef struct umt5_layer {
 
 struct vmt_umt5 {
     vmt_text_config config;
+    const vmt_tensor_file *file;
     umt5_layer *layers;
     vmt_weight embedding; /* [vocab, dim], mapped */
     vmt_tensor norm;      /* [dim] */
@@ -118,6 +120,7 @@ enum vmt_status vmt_umt5_open(vmt_ctx *ctx, vmt_umt5 **umt5, const vmt_tensor_fi
     VMT_TRY(vmt_alloc(ctx, &memory, 1, sizeof **umt5));
     *umt5 = memory;
     (*umt5)->config = *config;
+    (*umt5)->file = file;
     const enum vmt_status status = open_weights(ctx, *umt5, file);
     if (status != VMT_OK) {
         vmt_umt5_close(ctx, *umt5);
@@ -327,13 +330,13 @@ static enum vmt_status write_rows(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5
     return VMT_OK;
 }
 
-static enum vmt_status encode(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffers *b,
-                              const vmt_umt5_sequence *sequences, int64_t count,
-                              vmt_umt5_progress_fn *progress, void *user)
+static enum vmt_status run_layers(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffers *b,
+                                  const vmt_umt5_sequence *sequences, int64_t count,
+                                  vmt_read_ahead *ahead, vmt_umt5_progress_fn *progress, void *user)
 {
-    VMT_TRY(embed_all(ctx, umt5, b, sequences, count));
     for (int64_t i = 0; i < umt5->config.layers; i++) {
         VMT_TRY(vmt_check_cancelled(ctx));
+        vmt_read_ahead_wait(ahead, (i + 1) * MATRICES - 1);
         enum vmt_status status = prepare_layer(ctx, &umt5->layers[i]);
         if (status == VMT_OK)
             status = run_layer(ctx, umt5, b, sequences, count, i);
@@ -342,6 +345,28 @@ static enum vmt_status encode(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffers *
         if (progress)
             VMT_TRY(progress(ctx, user, i + 1, umt5->config.layers));
     }
+    return VMT_OK;
+}
+
+static enum vmt_status encode(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffers *b,
+                              const vmt_umt5_sequence *sequences, int64_t count,
+                              vmt_umt5_progress_fn *progress, void *user)
+{
+    const int64_t layers = umt5->config.layers;
+    vmt_read_ahead *ahead = NULL;
+    void *matrices;
+
+    VMT_TRY(embed_all(ctx, umt5, b, sequences, count));
+    VMT_TRY(vmt_alloc(ctx, &matrices, (size_t)(layers * MATRICES), sizeof(vmt_weight *)));
+    for (int64_t i = 0; i < layers; i++)
+        layer_matrices(&umt5->layers[i], (vmt_weight **)matrices + i * MATRICES);
+    enum vmt_status status =
+        vmt_read_ahead_open(ctx, &ahead, umt5->file, matrices, layers * MATRICES);
+    vmt_free(matrices);
+    if (status == VMT_OK)
+        status = run_layers(ctx, umt5, b, sequences, count, ahead, progress, user);
+    vmt_read_ahead_close(ahead);
+    VMT_TRY(status);
     return write_rows(ctx, umt5, b, sequences, count);
 }
 

@@ -52,6 +52,8 @@ static bool usable(const vmt_tensor *t, enum vmt_dtype dtype)
     return t->dtype == dtype && (uintptr_t)t->data % vmt_dtype_bytes(dtype) == 0;
 }
 
+enum { PIECE_BYTES = 256 << 10 }; /* of a weight that a thread converts at a time */
+
 static size_t padded(size_t bytes)
 {
     return (bytes + VMT_ARENA_ALIGN - 1) & ~(size_t)(VMT_ARENA_ALIGN - 1);
@@ -100,7 +102,9 @@ enum vmt_status cpu_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned us
         const size_t cols = (size_t)vmt_numel(&weight->w) / (rows ? rows : 1);
         const size_t from = cols * vmt_dtype_bytes(weight->w.dtype);
         const size_t to = cols * vmt_dtype_bytes(ctx->act);
-#pragma omp parallel for num_threads(ctx->threads) schedule(static)
+        const int64_t chunk = (int64_t)(PIECE_BYTES / (from ? from : 1)) + 1;
+        /* threads side by side: a file is read in order */
+#pragma omp parallel for num_threads(ctx->threads) schedule(dynamic, chunk)
         for (size_t r = 0; r < rows; r++)
             cpu_convert(kernels, to_matrix + r * to, ctx->act,
                         (const unsigned char *)weight->w.data + r * from, weight->w.dtype,

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Reading weights ahead: whoever waits goes on, whatever lies in the file, in memory or nowhere;
+ * what the mapping holds is what was written.
+ */
+#include "testing.h"
+
+#include "model/read_ahead.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { WEIGHTS = 4, ROWS = 300, COLS = 1000 };
+
+static const char PATH[] = "read_ahead.safetensors";
+static vmt_ctx ctx;
+
+static void write_file(float *values)
+{
+    vmt_named_tensor tensors[WEIGHTS];
+    static const char *const names[WEIGHTS] = {"a", "b", "c", "d"};
+
+    for (int64_t i = 0; i < (int64_t)WEIGHTS * ROWS * COLS; i++)
+        values[i] = (float)i;
+    for (int t = 0; t < WEIGHTS; t++)
+        tensors[t] = (vmt_named_tensor){
+            names[t], vmt_tensor_over(values + t * ROWS * COLS, VMT_F32, VMT_SHAPE(ROWS, COLS))};
+    CHECK_OK(&ctx, vmt_safetensors_write(&ctx, PATH, tensors, WEIGHTS, NULL));
+}
+
+/* So that the thread has something to read. */
+static void forget_file(void)
+{
+    const int fd = open(PATH, O_RDONLY);
+
+    assert_true(fd >= 0);
+    fsync(fd);
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    close(fd);
+}
+
+static void reads_what_is_there(void **state)
+{
+    static const char *const names[WEIGHTS] = {"a", "b", "c", "d"};
+    float *values = malloc(sizeof(float) * WEIGHTS * ROWS * COLS), elsewhere[4] = {0};
+    vmt_weight weights[WEIGHTS + 1] = {0}, *list[WEIGHTS + 1];
+    vmt_tensor_file *file = NULL;
+    vmt_read_ahead *ahead = NULL;
+
+    (void)state;
+    assert_non_null(values);
+    write_file(values);
+    for (int stop = -1; stop <= WEIGHTS; stop++) {
+        forget_file();
+        CHECK_OK(&ctx, vmt_tensor_file_open(&ctx, &file, PATH));
+        for (int i = 0; i < WEIGHTS; i++) {
+            weights[i].w = *vmt_tensor_file_find(file, names[i]);
+            list[i] = &weights[i];
+        }
+        weights[WEIGHTS].w = vmt_tensor_over(elsewhere, VMT_F32, VMT_SHAPE(2, 2));
+        list[WEIGHTS] = &weights[WEIGHTS];
+        CHECK_OK(&ctx, vmt_read_ahead_open(&ctx, &ahead, file, list, WEIGHTS + 1));
+        for (int i = 0; i <= stop; i++) { /* closed early, too */
+            vmt_read_ahead_wait(ahead, i);
+            if (i < WEIGHTS)
+                assert_memory_equal(weights[i].w.data, values + i * ROWS * COLS,
+                                    sizeof(float) * ROWS * COLS);
+        }
+        vmt_read_ahead_close(ahead);
+        assert_memory_equal(weights[0].w.data, values, sizeof(float) * ROWS * COLS);
+        vmt_tensor_file_close(file);
+    }
+    free(values);
+    unlink(PATH);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_what_is_there)};
+
+    vmt_ctx_init(&ctx);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
