@@ -81,8 +81,8 @@ typedef struct vmt_config {
  * Opens a context.  `config` may be NULL (all defaults).
  * On failure *ctx is a context that only vmt_message and vmt_ctx_close may be called on, or NULL
  * when not even that could be allocated.
- * Errors: VMT_E_ARG (unknown backend or dtype), VMT_E_UNSUPPORTED (not in this build, or not on this CPU),
- * VMT_E_MEMORY.
+ * Errors: VMT_E_ARG (unknown backend or dtype), VMT_E_UNSUPPORTED (not in this build, or not on
+ * this CPU), VMT_E_MEMORY.
  */
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_ctx_open(vmt_ctx **ctx, const vmt_config *config);
 

@@ -92,10 +92,8 @@ static void test_cuda_bf16(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ref),
-        cmocka_unit_test(test_cpu),
-        cmocka_unit_test(test_cpu_bf16),
-        cmocka_unit_test(test_cuda),
+        cmocka_unit_test(test_ref),       cmocka_unit_test(test_cpu),
+        cmocka_unit_test(test_cpu_bf16),  cmocka_unit_test(test_cuda),
         cmocka_unit_test(test_cuda_bf16),
     };
 
