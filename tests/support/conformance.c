@@ -45,8 +45,7 @@ static difference compare(const vmt_tensor *got, const vmt_tensor *want, double 
     return d;
 }
 
-/* Negative: no tolerance is recorded for that tensor. */
-static double tolerance(const char *name, const char *tensor)
+double conformance_tolerance(const char *name, const char *tensor)
 {
     FILE *file = fopen(TEST_DATA "/golden/tolerances.tsv", "r");
     char line[256], of[64], what[128], value[32];
@@ -78,7 +77,7 @@ static bool is_latent(const char *tensor)
 /* Share of its tolerance that a tensor uses; > 1 fails. */
 static double share(const char *name, const char *tensor, difference d, double factor, bool guided)
 {
-    const double allowed = tolerance(name, tensor) * factor;
+    const double allowed = conformance_tolerance(name, tensor) * factor;
 
     assert_true(allowed >= 0);
     if (guided && is_latent(tensor)) {
@@ -115,7 +114,7 @@ static void run_and_compare(vmt_ctx *ctx, const char *name, conformance_kind *ru
         if (!vmt_same_shape(got, expected))
             fail_msg("%s: %s is %s, expected %s", name, tensor, vmt_shape_text(got, have),
                      vmt_shape_text(expected, want));
-        const double limit = fmax(2e-5, tolerance(name, tensor) * factor);
+        const double limit = fmax(2e-5, conformance_tolerance(name, tensor) * factor);
         const difference d = compare(got, expected, limit);
         const double used = share(name, tensor, d, factor, guided);
         if (!(used <= 1)) {

@@ -24,4 +24,7 @@ void conformance_check(vmt_ctx *ctx, const char *name, conformance_kind *run, co
 void conformance_check_guided(vmt_ctx *ctx, const char *name, conformance_kind *run,
                               const char *prefix, double factor);
 
+/* The tolerance recorded with a golden case for one of its tensors; negative: none is. */
+double conformance_tolerance(const char *name, const char *tensor);
+
 #endif

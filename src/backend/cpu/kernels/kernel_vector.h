@@ -10,7 +10,8 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vec __attribute__((vector_size(LANES * sizeof(float))));
-typedef int32_t mask __attribute__((vector_size(LANES * sizeof(float)))); /* of a comparison */
+typedef int32_t mask __attribute__((vector_size(LANES * sizeof(float))));      /* of a comparison */
+typedef uint32_t bits_vec __attribute__((vector_size(LANES * sizeof(float)))); /* sums wrap */
 
 INLINE vec load(const void *from)
 {
@@ -95,7 +96,7 @@ static inline vec exp2_vec(vec y, bool coarse)
     p = p * r + 2.4022650922e-1f;
     p = p * r + 6.9314720670e-1f;
     p = p * r + 1.0f;
-    return pick(c < -125.0f, (vec){0}, (vec)((mask)p + ((mask)t << 23)));
+    return pick(c < -125.0f, (vec){0}, (vec)((bits_vec)p + ((bits_vec)t << 23)));
 }
 #endif
 
