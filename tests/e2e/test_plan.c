@@ -5,6 +5,7 @@
  */
 #include "testing.h"
 
+#include "bench/bench.h"
 #include "fastvmt/fastvmt.h"
 
 #include <stdio.h>
@@ -24,25 +25,10 @@ typedef struct meter {
     size_t phase[VMT_PHASE_COUNT]; /* largest anonymous memory seen */
 } meter;
 
-static size_t anonymous_memory(void)
-{
-    char line[256];
-    unsigned long long kib = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-
-    if (!file)
-        return 0;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
-            break;
-    fclose(file);
-    return (size_t)kib * 1024;
-}
-
 static int measure(void *user, const vmt_progress *progress)
 {
     meter *m = user;
-    const size_t now = anonymous_memory();
+    const size_t now = bench_anonymous();
 
     if (now > m->phase[progress->phase])
         m->phase[progress->phase] = now;
@@ -85,7 +71,7 @@ static void plan_is_what_is_taken(void **state)
     settings.steps = 2;
     settings.motion.guided_steps = 1;
     settings.motion.inner_steps = 1;
-    const size_t before = anonymous_memory();
+    const size_t before = bench_anonymous();
     if (!before)
         skip();
     check(ctx, vmt_clip_new(ctx, &reference, FRAMES, HEIGHT, WIDTH, 8));
