@@ -113,6 +113,12 @@ static void run_conv3d(op_run *r)
         "conv3d", name, run_conv3d, {__VA_ARGS__}, .ulps = 16, .ulps_bf16 = 0.5                    \
     }
 
+/* A thousand terms and more in each sum. */
+#define LONG_CONV(name, ...)                                                                       \
+    {                                                                                              \
+        "conv3d", name, run_conv3d, {__VA_ARGS__}, .ulps = 64, .ulps_bf16 = 0.5                    \
+    }
+
 static const op_case cases[] = {
     LINEAR("one", 1, 1, 1, 0, VMT_F32),
     LINEAR("odd", 3, 7, 5, 0, VMT_F32),
@@ -205,6 +211,21 @@ static const op_case cases[] = {
     CONV("channel tails", 3, 6, 9, 17, 35, 333, 111, 11111, VMT_F32),
     CONV("aligned channels", 3, 8, 16, 32, 32, 333, 111, 11111, VMT_F32),
     CONV("bf16 weight", 3, 6, 9, 16, 24, 333, 111, 11111, VMT_BF16),
+    LONG_CONV("VAE, 96 channels", 3, 15, 13, 96, 96, 333, 111, 11111, VMT_F32),
+    LONG_CONV("VAE, 96 to 192", 3, 7, 10, 96, 192, 333, 111, 11111, VMT_BF16),
+    LONG_CONV("VAE, 384 channels", 3, 5, 7, 384, 384, 333, 111, 11111, VMT_F32),
+    CONV("VAE, pixels in", 3, 9, 11, 3, 96, 333, 111, 11111, VMT_F32),
+    LONG_CONV("VAE, pixels out", 3, 9, 11, 96, 3, 333, 111, 11111, VMT_F32),
+    CONV("VAE, latent in", 3, 5, 9, 16, 384, 333, 111, 11111, VMT_F32),
+    LONG_CONV("VAE, latent out", 3, 5, 9, 384, 32, 333, 111, 11111, VMT_F32),
+    CONV("VAE, several frames", 5, 6, 5, 32, 40, 333, 111, 11111, VMT_F32),
+    LONG_CONV("VAE, half, even", 1, 10, 8, 96, 96, 133, 122, 10101, VMT_F32),
+    LONG_CONV("VAE, half, odd", 1, 11, 9, 192, 192, 133, 122, 10101, VMT_F32),
+    LONG_CONV("VAE, top strip", 1, 7, 12, 192, 96, 133, 111, 11011, VMT_F32),
+    LONG_CONV("VAE, bottom strip", 1, 7, 12, 384, 192, 133, 111, 10111, VMT_F32),
+    LONG_CONV("VAE, twice the frames", 3, 5, 7, 384, 768, 311, 111, 10000, VMT_F32),
+    LONG_CONV("VAE, half the frames", 3, 5, 7, 192, 192, 311, 211, 10000, VMT_F32),
+    CONV("VAE, one column", 3, 4, 1, 16, 16, 333, 111, 11111, VMT_F32),
     {"conv3d",
      "integers",
      run_conv3d,

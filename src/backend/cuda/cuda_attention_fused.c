@@ -7,33 +7,8 @@
 #include "backend/cuda/cuda_state.h"
 
 #include <inttypes.h>
-#include <string.h>
-
-enum { WHY_BYTES = 256, PART_ALIGN = 256 };
-
-void cuda_attention_close(cuda_state *state)
-{
-#ifdef FASTVMT_HAVE_CUDNN
-    cuda_cudnn_close(state->cudnn);
-#endif
-    state->cudnn = NULL;
-}
 
 #ifdef FASTVMT_HAVE_CUDNN
-
-static cuda_cudnn *library_of(vmt_ctx *ctx)
-{
-    cuda_state *state = cuda_of(ctx);
-    char why[WHY_BYTES] = "";
-
-    if (!state->cudnn_asked) {
-        state->cudnn_asked = true;
-        state->cudnn = cuda_cudnn_open(state->stream, why, sizeof why);
-        if (!state->cudnn)
-            vmt_log(ctx, VMT_LOG_DEBUG, "backend cuda: no cuDNN: %s", why);
-    }
-    return state->cudnn;
-}
 
 /* The plan of a shape, or NULL. */
 static cuda_cudnn_plan *plan_of(vmt_ctx *ctx, const vmt_tensor *q, const vmt_tensor *k,
@@ -47,7 +22,7 @@ static cuda_cudnn_plan *plan_of(vmt_ctx *ctx, const vmt_tensor *q, const vmt_ten
                                     .backward = backward,
                                     .has_lse = has_lse};
     bool made = false;
-    cuda_cudnn *library = ctx->act == VMT_BF16 ? library_of(ctx) : NULL;
+    cuda_cudnn *library = ctx->act == VMT_BF16 ? cuda_cudnn_of(ctx) : NULL;
     cuda_cudnn_plan *plan = library ? cuda_cudnn_find(library, &shape, &made) : NULL;
 
     if (made)
@@ -57,16 +32,6 @@ static cuda_cudnn_plan *plan_of(vmt_ctx *ctx, const vmt_tensor *q, const vmt_ten
                 backward ? " backward" : "", shape.nq, shape.nk, shape.heads, shape.d,
                 plan ? "cuDNN" : "products");
     return plan;
-}
-
-static enum vmt_status execute(vmt_ctx *ctx, cuda_cudnn_plan *plan,
-                               void *const data[CUDA_CUDNN_POINTERS], void *workspace)
-{
-    char why[WHY_BYTES] = "";
-
-    if (cuda_cudnn_run(cuda_of(ctx)->cudnn, plan, data, workspace, why, sizeof why))
-        return VMT_OK;
-    return vmt_fail(ctx, VMT_E_INTERNAL, "backend cuda: attention: cuDNN: %s", why);
 }
 
 enum vmt_status cuda_attention_fused(vmt_ctx *ctx, bool *done, vmt_tensor *o, vmt_tensor *lse,
@@ -86,7 +51,7 @@ enum vmt_status cuda_attention_fused(vmt_ctx *ctx, bool *done, vmt_tensor *o, vm
     data[CUDA_CUDNN_O] = o->data;
     data[CUDA_CUDNN_LSE] = lse ? lse->data : NULL;
     *done = true;
-    return execute(ctx, plan, data, workspace);
+    return cuda_cudnn_execute(ctx, "attention", plan, data, workspace);
 }
 
 enum vmt_status cuda_attention_fused_bwd(vmt_ctx *ctx, bool *done, vmt_tensor *dq, vmt_tensor *dk,
@@ -104,8 +69,8 @@ enum vmt_status cuda_attention_fused_bwd(vmt_ctx *ctx, bool *done, vmt_tensor *d
     if (!plan)
         return VMT_OK;
     /* cuDNN always makes dk and dv; where nobody wants them they go to scratch */
-    const size_t mask = PART_ALIGN - 1, workspace = (cuda_cudnn_workspace(plan) + mask) & ~mask;
-    const size_t unwanted = dk ? 0 : (vmt_tensor_bytes(k) + mask) & ~mask;
+    const size_t workspace = cuda_padded(cuda_cudnn_workspace(plan));
+    const size_t unwanted = dk ? 0 : cuda_padded(vmt_tensor_bytes(k));
     VMT_TRY(cuda_scratch(ctx, &memory, workspace + 2 * unwanted));
     unsigned char *const spare = (unsigned char *)memory + workspace;
     data[CUDA_CUDNN_Q] = q->data;
@@ -118,7 +83,7 @@ enum vmt_status cuda_attention_fused_bwd(vmt_ctx *ctx, bool *done, vmt_tensor *d
     data[CUDA_CUDNN_DK] = dk ? dk->data : spare;
     data[CUDA_CUDNN_DV] = dk ? dv->data : spare + unwanted;
     *done = true;
-    return execute(ctx, plan, data, memory);
+    return cuda_cudnn_execute(ctx, "attention", plan, data, memory);
 }
 
 #else

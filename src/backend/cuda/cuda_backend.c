@@ -20,7 +20,7 @@ static void close_cuda(vmt_ctx *ctx)
     if (state->stream)
         cudaStreamSynchronize(state->stream);
     cuda_plans_free(state);
-    cuda_attention_close(state);
+    cuda_library_close(state);
     cuda_release(ctx, state->scratch.memory);
     cuda_release(ctx, state->workspace.memory);
     cuda_release(ctx, state->bad);

@@ -45,23 +45,22 @@ extern "C" cudaError_t cuda_convert(cudaStream_t s, cuda_view y, cuda_view x, in
     });
 }
 
-template <typename Y, typename X>
-__global__ void filter_order(Y *y, const X *x, int64_t out, int64_t in, int64_t taps)
+template <typename Y, typename X> __global__ void filter_order(Y *y, const X *x, cuda_filter f)
 {
-    GRID_STRIDE(i, out * in * taps)
+    GRID_STRIDE(i, f.out_filled * f.in_filled * f.taps)
     {
-        const int64_t channel = i % in, tap = i / in % taps, o = i / (in * taps);
-        put(y + i, widen(x[(o * in + channel) * taps + tap]));
+        const int64_t c = i % f.in_filled, tap = i / f.in_filled % f.taps,
+                      o = i / (f.in_filled * f.taps);
+        put(y + i, o < f.out && c < f.in ? widen(x[(o * f.in + c) * f.taps + tap]) : 0.0f);
     }
 }
 
-extern "C" cudaError_t cuda_filter_order(cudaStream_t s, cuda_view y, cuda_view x, int64_t out,
-                                         int64_t in, int64_t taps)
+extern "C" cudaError_t cuda_filter_order(cudaStream_t s, cuda_view y, cuda_view x, cuda_filter f)
 {
     return with_act(y.dtype, [&](auto *to) {
         return with_float(x.dtype, [&](auto *from) {
-            filter_order<<<grid_for(out * in * taps), THREADS, 0, s>>>(
-                (decltype(to))y.data, (decltype(from))x.data, out, in, taps);
+            filter_order<<<grid_for(f.out_filled * f.in_filled * f.taps), THREADS, 0, s>>>(
+                (decltype(to))y.data, (decltype(from))x.data, f);
             return cudaGetLastError();
         });
     });

@@ -8,8 +8,10 @@
 #include <cudnn_frontend.h>
 
 #include <cstdio>
+#include <cstring>
 #include <dlfcn.h>
 #include <memory>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -21,15 +23,26 @@ void *cudnn_dlhandle = nullptr; /* the frontend looks cuDNN's functions up in it
 namespace fe = cudnn_frontend;
 
 struct cuda_cudnn_plan {
-    cuda_cudnn_shape shape;
     std::shared_ptr<fe::graph::Graph> graph; /* null: cuDNN has none */
-    int64_t workspace;
+    int64_t workspace = 0;
+    std::vector<int64_t> pointers; /* that it reads and writes */
+    std::string engine;
 };
+
+template <typename Shape> struct planned {
+    Shape shape;
+    cuda_cudnn_plan plan;
+};
+template <typename Shape> using plan_list = std::vector<std::unique_ptr<planned<Shape>>>;
 
 struct cuda_cudnn {
     cudnnHandle_t handle;
-    std::vector<std::unique_ptr<cuda_cudnn_plan>> plans;
+    plan_list<cuda_cudnn_shape> attention;
+    plan_list<cuda_cudnn_conv> conv;
 };
+
+/* Work memory that a convolution may take: kernels that want more convert their operands first. */
+static constexpr int64_t MOST_WORKSPACE = 256 << 20;
 
 extern "C" cuda_cudnn *cuda_cudnn_open(cudaStream_t stream, char *why, size_t size)
 {
@@ -62,7 +75,8 @@ extern "C" void cuda_cudnn_close(cuda_cudnn *library)
     if (!library)
         return;
     try {
-        library->plans.clear();
+        library->attention.clear();
+        library->conv.clear();
         fe::detail::destroy_handle(library->handle);
     } catch (const std::exception &) {
         /* nothing is left to be done with it */
@@ -74,6 +88,8 @@ extern "C" size_t cuda_cudnn_version(const cuda_cudnn *library)
 {
     return library ? fe::detail::get_backend_version() : 0;
 }
+
+/* ---------------------------------------------------------------- attention */
 
 /* [tokens, heads, d] as cuDNN's [batch, heads, tokens, d]. */
 static fe::graph::Tensor_attributes heads_of(const char *name, int64_t uid, int64_t tokens,
@@ -143,23 +159,140 @@ static void add_backward(fe::graph::Graph &g, const cuda_cudnn_shape &s)
     as_output(dv, CUDA_CUDNN_DV, s.nk, s);
 }
 
-/* Null when cuDNN has no kernel for the shape. */
-static std::shared_ptr<fe::graph::Graph> build(cudnnHandle_t handle, const cuda_cudnn_shape &s)
+static std::vector<int64_t> attention_pointers(const cuda_cudnn_shape &s)
+{
+    std::vector<int64_t> uids = {CUDA_CUDNN_Q, CUDA_CUDNN_K, CUDA_CUDNN_V, CUDA_CUDNN_O};
+
+    if (s.has_lse || s.backward)
+        uids.push_back(CUDA_CUDNN_LSE);
+    if (s.backward)
+        uids.insert(uids.end(), {CUDA_CUDNN_DO, CUDA_CUDNN_DQ, CUDA_CUDNN_DK, CUDA_CUDNN_DV});
+    return uids;
+}
+
+static void add_attention(fe::graph::Graph &graph, const cuda_cudnn_shape &s)
+{
+    if (s.backward)
+        add_backward(graph, s);
+    else
+        add_forward(graph, s);
+}
+
+/* ---------------------------------------------------------------- convolution */
+
+/* Sizes as cuDNN counts them, [outer, channels, space..], the channels side by side in memory. */
+static fe::graph::Tensor_attributes channels_last(const char *name, int64_t uid, int64_t axes,
+                                                  int64_t outer, int64_t channels,
+                                                  const int64_t space[3])
+{
+    std::vector<int64_t> dim = {outer, channels}, stride((size_t)axes + 2, 1);
+    int64_t step = channels;
+
+    dim.insert(dim.end(), space + 3 - axes, space + 3);
+    for (size_t i = (size_t)axes + 1; i >= 2; i--) {
+        stride[i] = step;
+        step *= dim[i];
+    }
+    stride[0] = step;
+    return fe::graph::Tensor_attributes()
+        .set_name(name)
+        .set_uid(uid)
+        .set_dim(dim)
+        .set_stride(stride)
+        .set_data_type(fe::DataType_t::BFLOAT16);
+}
+
+static void add_conv(fe::graph::Graph &g, const cuda_cudnn_conv &c)
+{
+    static const int64_t point[3] = {1, 1, 1};
+    const auto axes = [&c](const int64_t space[3]) {
+        return std::vector<int64_t>(space + 3 - c.axes, space + 3);
+    };
+    auto x = g.tensor(channels_last("x", CUDA_CUDNN_X, c.axes, c.batch, c.in, c.x));
+    auto filter =
+        g.tensor(channels_last("filter", CUDA_CUDNN_FILTER, c.axes, c.out, c.in, c.filter));
+    auto y = g.conv_fprop(x, filter,
+                          fe::graph::Conv_fprop_attributes()
+                              .set_name("conv")
+                              .set_pre_padding(axes(c.before))
+                              .set_post_padding(axes(c.after))
+                              .set_stride(axes(c.stride))
+                              .set_dilation(axes(point)));
+    const auto wanted = channels_last("y", CUDA_CUDNN_Y, c.axes, c.batch, c.out, c.y);
+    if (c.bias_bytes) {
+        auto bias = g.tensor(channels_last("bias", CUDA_CUDNN_BIAS, c.axes, 1, c.out, point)
+                                 .set_data_type(c.bias_bytes == 4 ? fe::DataType_t::FLOAT
+                                                                  : fe::DataType_t::BFLOAT16));
+        y->set_dim(wanted.get_dim())
+            .set_stride(wanted.get_stride())
+            .set_data_type(fe::DataType_t::FLOAT);
+        y = g.pointwise(y, bias,
+                        fe::graph::Pointwise_attributes()
+                            .set_name("add_bias")
+                            .set_mode(fe::PointwiseMode_t::ADD));
+    }
+    y->set_output(true)
+        .set_uid(CUDA_CUDNN_Y)
+        .set_dim(wanted.get_dim())
+        .set_stride(wanted.get_stride())
+        .set_data_type(fe::DataType_t::BFLOAT16);
+}
+
+static std::vector<int64_t> conv_pointers(const cuda_cudnn_conv &c)
+{
+    std::vector<int64_t> uids = {CUDA_CUDNN_X, CUDA_CUDNN_FILTER, CUDA_CUDNN_Y};
+
+    if (c.bias_bytes)
+        uids.push_back(CUDA_CUDNN_BIAS);
+    return uids;
+}
+
+/* ---------------------------------------------------------------- plans */
+
+/* Kernels by transforms, with sums narrower than F32 or in an order of chance are out. */
+static void keep_exact(fe::graph::Graph &graph)
+{
+    graph.deselect_numeric_notes(
+        {fe::NumericalNote_t::NONDETERMINISTIC, fe::NumericalNote_t::REDUCED_PRECISION_REDUCTION,
+         fe::NumericalNote_t::FFT, fe::NumericalNote_t::WINOGRAD,
+         fe::NumericalNote_t::WINOGRAD_TILE_4x4, fe::NumericalNote_t::WINOGRAD_TILE_6x6,
+         fe::NumericalNote_t::WINOGRAD_TILE_13x13});
+    graph.deselect_workspace_greater_than(MOST_WORKSPACE);
+}
+
+/* Leaves plan.graph null when cuDNN has no kernel for the shape. */
+static void build(cudnnHandle_t handle, const cuda_cudnn_shape &shape, cuda_cudnn_plan &plan)
 {
     auto graph = std::make_shared<fe::graph::Graph>();
 
     graph->set_io_data_type(fe::DataType_t::BFLOAT16)
         .set_intermediate_data_type(fe::DataType_t::FLOAT)
         .set_compute_data_type(fe::DataType_t::FLOAT);
-    if (s.backward)
-        add_backward(*graph, s);
-    else
-        add_forward(*graph, s);
+    add_attention(*graph, shape);
     if (graph->validate().is_bad() || graph->build_operation_graph(handle).is_bad() ||
         graph->create_execution_plans({fe::HeurMode_t::A}).is_bad() ||
         graph->check_support(handle).is_bad() || graph->build_plans(handle).is_bad())
-        return nullptr;
-    return graph;
+        return;
+    plan.pointers = attention_pointers(shape);
+    plan.graph = graph;
+}
+
+static void build(cudnnHandle_t handle, const cuda_cudnn_conv &conv, cuda_cudnn_plan &plan)
+{
+    auto graph = std::make_shared<fe::graph::Graph>();
+
+    graph->set_io_data_type(fe::DataType_t::BFLOAT16)
+        .set_intermediate_data_type(fe::DataType_t::FLOAT)
+        .set_compute_data_type(fe::DataType_t::FLOAT);
+    add_conv(*graph, conv);
+    if (graph->validate().is_bad() || graph->build_operation_graph(handle).is_bad() ||
+        graph->create_execution_plans({fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK}).is_bad())
+        return;
+    keep_exact(*graph);
+    if (graph->check_support(handle).is_bad() || graph->build_plans(handle).is_bad())
+        return;
+    plan.pointers = conv_pointers(conv);
+    plan.graph = graph;
 }
 
 static bool same_shape(const cuda_cudnn_shape &a, const cuda_cudnn_shape &b)
@@ -168,33 +301,59 @@ static bool same_shape(const cuda_cudnn_shape &a, const cuda_cudnn_shape &b)
            a.backward == b.backward && a.has_lse == b.has_lse;
 }
 
-extern "C" cuda_cudnn_plan *cuda_cudnn_find(cuda_cudnn *library, const cuda_cudnn_shape *shape,
-                                            bool *made)
+static bool same_shape(const cuda_cudnn_conv &a, const cuda_cudnn_conv &b)
+{
+    return memcmp(&a, &b, sizeof a) == 0; /* all of it is int64_t */
+}
+
+template <typename Shape>
+static cuda_cudnn_plan *find(cuda_cudnn *library, plan_list<Shape> &list, const Shape &shape,
+                             bool *made)
 {
     *made = false;
-    for (const auto &plan : library->plans)
-        if (same_shape(plan->shape, *shape))
-            return plan->graph ? plan.get() : nullptr;
+    for (const auto &entry : list)
+        if (same_shape(entry->shape, shape))
+            return entry->plan.graph ? &entry->plan : nullptr;
     try {
-        auto plan = std::make_unique<cuda_cudnn_plan>(cuda_cudnn_plan{*shape, nullptr, 0});
+        auto entry = std::make_unique<planned<Shape>>(planned<Shape>{shape, {}});
+        cuda_cudnn_plan &plan = entry->plan;
         try {
-            plan->graph = build(library->handle, *shape);
-            if (plan->graph && plan->graph->get_workspace_size(plan->workspace).is_bad())
-                plan->graph = nullptr;
+            build(library->handle, shape, plan);
+            if (plan.graph && (plan.graph->get_workspace_size(plan.workspace).is_bad() ||
+                               plan.graph->get_plan_name(plan.engine).is_bad()))
+                plan.graph = nullptr;
         } catch (const std::exception &) {
-            plan->graph = nullptr;
+            plan.graph = nullptr;
         }
-        library->plans.push_back(std::move(plan));
+        list.push_back(std::move(entry));
     } catch (const std::exception &) {
         return nullptr; /* no memory for the entry: products it is */
     }
     *made = true;
-    return library->plans.back()->graph ? library->plans.back().get() : nullptr;
+    cuda_cudnn_plan *plan = &list.back()->plan;
+    return plan->graph ? plan : nullptr;
+}
+
+extern "C" cuda_cudnn_plan *cuda_cudnn_find(cuda_cudnn *library, const cuda_cudnn_shape *shape,
+                                            bool *made)
+{
+    return find(library, library->attention, *shape, made);
+}
+
+extern "C" cuda_cudnn_plan *cuda_cudnn_find_conv(cuda_cudnn *library, const cuda_cudnn_conv *conv,
+                                                 bool *made)
+{
+    return find(library, library->conv, *conv, made);
 }
 
 extern "C" size_t cuda_cudnn_workspace(const cuda_cudnn_plan *plan)
 {
     return (size_t)plan->workspace;
+}
+
+extern "C" const char *cuda_cudnn_engine(const cuda_cudnn_plan *plan)
+{
+    return plan->engine.c_str();
 }
 
 extern "C" bool cuda_cudnn_run(cuda_cudnn *library, cuda_cudnn_plan *plan,
@@ -203,11 +362,8 @@ extern "C" bool cuda_cudnn_run(cuda_cudnn *library, cuda_cudnn_plan *plan,
 {
     try {
         std::unordered_map<int64_t, void *> pack;
-        const bool backward = plan->shape.backward;
-        for (int64_t uid = CUDA_CUDNN_Q; uid < CUDA_CUDNN_POINTERS; uid++)
-            if ((backward || uid <= CUDA_CUDNN_LSE) &&
-                (uid != CUDA_CUDNN_LSE || plan->shape.has_lse))
-                pack[uid] = data[uid];
+        for (int64_t uid : plan->pointers)
+            pack[uid] = data[uid];
         auto error = plan->graph->execute(library->handle, pack, workspace);
         if (error.is_good())
             return true;

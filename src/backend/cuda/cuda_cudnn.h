@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * Attention by cuDNN's fused kernels, as functions of C.  cuDNN is loaded (libcudnn.so.9), not
- * linked: it is not shipped. BF16 operands, F32 sums; the backward adds in a fixed order.
+ * Attention and convolution by cuDNN's fused kernels, as functions of C.  cuDNN is loaded
+ * (libcudnn.so.9), not linked: it is not shipped. BF16 operands, F32 sums, each in a fixed order.
  */
 #ifndef VMT_CUDA_CUDNN_H
 #define VMT_CUDA_CUDNN_H
@@ -25,6 +25,16 @@ typedef struct cuda_cudnn_shape {
     bool has_lse; /* forward: writes it; backward: always true */
 } cuda_cudnn_shape;
 
+/* Convolution with the bias added in F32.  Axes of space outermost first, those in front of the
+ * last `axes` unused; channels last: x: [batch, x.., in], filter: [out, filter.., in], y: [batch,
+ * y.., out]; bias: [out]. */
+typedef struct cuda_cudnn_conv {
+    int64_t axes; /* 2 or 3 */
+    int64_t batch, in, out;
+    int64_t x[3], filter[3], y[3], stride[3], before[3], after[3]; /* before, after: zeros */
+    int64_t bias_bytes; /* of an element: 4 F32, 2 BF16, 0 no bias */
+} cuda_cudnn_conv;
+
 enum {
     CUDA_CUDNN_Q = 1,
     CUDA_CUDNN_K,
@@ -35,6 +45,10 @@ enum {
     CUDA_CUDNN_DQ,
     CUDA_CUDNN_DK,
     CUDA_CUDNN_DV,
+    CUDA_CUDNN_X,
+    CUDA_CUDNN_FILTER,
+    CUDA_CUDNN_BIAS,
+    CUDA_CUDNN_Y,
     CUDA_CUDNN_POINTERS
 };
 
@@ -47,7 +61,10 @@ size_t cuda_cudnn_version(const cuda_cudnn *library);
 /* The plan of a shape, made at its first use; NULL when cuDNN has none (the answer is kept, too).
  * *made: it was new. */
 cuda_cudnn_plan *cuda_cudnn_find(cuda_cudnn *library, const cuda_cudnn_shape *shape, bool *made);
+cuda_cudnn_plan *cuda_cudnn_find_conv(cuda_cudnn *library, const cuda_cudnn_conv *conv, bool *made);
 size_t cuda_cudnn_workspace(const cuda_cudnn_plan *plan);
+/* cuDNN's name of the kernel family it chose. */
+const char *cuda_cudnn_engine(const cuda_cudnn_plan *plan);
 /* data: by the names above; those a plan does not use are not read.  False: it did not run; `why`
  * says more. */
 bool cuda_cudnn_run(cuda_cudnn *library, cuda_cudnn_plan *plan,

@@ -27,10 +27,13 @@ typedef struct cuda_view {
 
 /* y = x element by element; each of F32, F64, F16, BF16. */
 cudaError_t cuda_convert(cudaStream_t s, cuda_view y, cuda_view x, int64_t count);
+typedef struct cuda_filter {
+    int64_t out, in, taps;
+    int64_t out_filled, in_filled; /* of y, with zeros behind the channels of x */
+} cuda_filter;
 /* y[o, t, i] = x[o, i, t]: filter [out, in, taps] into the order of an unrolled window.  x: F32,
  * F16, BF16. */
-cudaError_t cuda_filter_order(cudaStream_t s, cuda_view y, cuda_view x, int64_t out, int64_t in,
-                              int64_t taps);
+cudaError_t cuda_filter_order(cudaStream_t s, cuda_view y, cuda_view x, cuda_filter f);
 /* *bad |= an element is NaN or infinite. */
 cudaError_t cuda_find_bad(cudaStream_t s, int *bad, cuda_view x, int64_t count);
 
@@ -101,6 +104,10 @@ cudaError_t cuda_upsample2(cudaStream_t s, cuda_view y, cuda_view x, int64_t fra
                            int64_t width, int64_t channels);
 cudaError_t cuda_split_frames(cudaStream_t s, cuda_view y, cuda_view x, int64_t frames,
                               int64_t cells, int64_t channels);
+
+/* y[i, c] = x[i, c] for the channels that both have, and zero for those that only y has. */
+cudaError_t cuda_fit_channels(cudaStream_t s, cuda_view y, cuda_view x, int64_t rows,
+                              int64_t y_channels, int64_t x_channels);
 
 typedef struct cuda_window {
     int64_t height, width, channels; /* of a frame of x */

@@ -4,6 +4,8 @@
  */
 #include "backend/cuda/cuda_common.cuh"
 
+#include <type_traits>
+
 /* Place of latent cell (c, t, y, x) in the token matrix. */
 __device__ inline int64_t token_element(const cuda_patches &p, int64_t cell)
 {
@@ -38,53 +40,93 @@ extern "C" cudaError_t cuda_move_patches(cudaStream_t s, cuda_view y, cuda_view 
     });
 }
 
-template <typename T>
-__global__ void upsample2(T *y, const T *x, int64_t height, int64_t width, int64_t channels,
-                          int64_t count)
+/* Calls f(pointer, n) with elements of the largest size in which rows of `channels` can be moved: n
+ * of them are a row. */
+template <typename F>
+static cudaError_t with_pieces(cuda_view y, cuda_view x, int64_t channels, F f)
 {
-    GRID_STRIDE(i, count)
-    {
-        const int64_t c = i % channels, col = i / channels % (2 * width);
-        const int64_t row = i / (channels * 2 * width) % (2 * height),
-                      frame = i / (channels * 4 * width * height);
-        y[i] = x[((frame * height + row / 2) * width + col / 2) * channels + c];
+    const int64_t bytes = channels * (x.dtype == VMT_BF16 ? 2 : 4);
+
+    if (y.dtype != x.dtype)
+        return cudaErrorInvalidValue;
+    if (((uintptr_t)x.data | (uintptr_t)y.data) % 16 == 0 && bytes % 16 == 0)
+        return f((uint4 *)nullptr, bytes / 16);
+    if (x.dtype == VMT_BF16)
+        return f((uint16_t *)nullptr, channels);
+    return f((uint32_t *)nullptr, channels);
+}
+
+/* One block per row of y. */
+template <typename T> __global__ void upsample2(T *y, const T *x, int width, int channels)
+{
+    const int64_t row = blockIdx.x;
+    const int64_t count = (int64_t)2 * width * channels;
+
+    y += row * count;
+    x += row / 2 * width * channels; /* frames have an even number of rows in y */
+    for (int64_t i = threadIdx.x; i < count; i += blockDim.x) {
+        const int col = (int)(i / channels), c = (int)(i - (int64_t)col * channels);
+        y[i] = x[col / 2 * (int64_t)channels + c];
     }
 }
 
 extern "C" cudaError_t cuda_upsample2(cudaStream_t s, cuda_view y, cuda_view x, int64_t frames,
                                       int64_t height, int64_t width, int64_t channels)
 {
-    const int64_t count = frames * 4 * height * width * channels;
-    return with_act(y.dtype, [&](auto *t) {
-        upsample2<<<grid_for(count), THREADS, 0, s>>>((decltype(t))y.data, (decltype(t))x.data,
-                                                      height, width, channels, count);
+    return with_pieces(y, x, channels, [&](auto *t, int64_t n) {
+        upsample2<<<(unsigned)(frames * 2 * height), THREADS, 0, s>>>(
+            (decltype(t))y.data, (decltype(t))x.data, (int)width, (int)n);
         return cudaGetLastError();
     });
 }
 
-/* frames: of y; cells of a frame. */
+/* cells of a frame; count: elements of a frame of y; blockIdx.y: the frame. */
 template <typename T>
-__global__ void split_frames(T *y, const T *x, int64_t cells, int64_t channels, int64_t count)
+__global__ void split_frames(T *y, const T *x, int64_t channels, int64_t count)
 {
+    const int64_t frame = blockIdx.y;
+
+    y += frame * count;
+    x += frame / 2 * 2 * count + frame % 2 * channels;
     GRID_STRIDE(i, count)
-    {
-        const int64_t c = i % channels, cell = i / channels % cells, frame = i / (channels * cells);
-        y[i] = x[((frame / 2 * cells + cell) * 2 + frame % 2) * channels + c];
-    }
+    y[i] = x[i + i / channels * channels];
 }
 
 extern "C" cudaError_t cuda_split_frames(cudaStream_t s, cuda_view y, cuda_view x, int64_t frames,
                                          int64_t cells, int64_t channels)
 {
-    const int64_t count = frames * cells * channels;
-    return with_act(y.dtype, [&](auto *t) {
-        split_frames<<<grid_for(count), THREADS, 0, s>>>((decltype(t))y.data, (decltype(t))x.data,
-                                                         cells, channels, count);
+    return with_pieces(y, x, channels, [&](auto *t, int64_t n) {
+        split_frames<<<dim3(grid_for(cells * n), (unsigned)frames), THREADS, 0, s>>>(
+            (decltype(t))y.data, (decltype(t))x.data, n, cells * n);
         return cudaGetLastError();
     });
 }
 
-/* Elements of `size` bytes are moved as they are. */
+template <typename T>
+__global__ void fit_channels(T *y, const T *x, int64_t y_channels, int64_t x_channels,
+                             int64_t count)
+{
+    GRID_STRIDE(i, count)
+    {
+        const int64_t row = i / y_channels, c = i - row * y_channels;
+        y[i] = c < x_channels ? x[row * x_channels + c] : T{};
+    }
+}
+
+extern "C" cudaError_t cuda_fit_channels(cudaStream_t s, cuda_view y, cuda_view x, int64_t rows,
+                                         int64_t y_channels, int64_t x_channels)
+{
+    const int64_t count = rows * y_channels;
+    const auto run = [&](auto *t) {
+        fit_channels<<<grid_for(count), THREADS, 0, s>>>((decltype(t))y.data, (decltype(t))x.data,
+                                                         y_channels, x_channels, count);
+        return cudaGetLastError();
+    };
+    if (y.dtype != x.dtype)
+        return cudaErrorInvalidValue;
+    return x.dtype == VMT_BF16 ? run((uint16_t *)nullptr) : run((uint32_t *)nullptr);
+}
+
 template <typename T>
 __global__ void unroll(T *y, const T *x, cuda_window w, int64_t channels, int64_t first,
                        int64_t count)
@@ -115,14 +157,7 @@ static cudaError_t run_unroll(cudaStream_t s, cuda_view y, cuda_view x, const cu
 extern "C" cudaError_t cuda_unroll(cudaStream_t s, cuda_view y, cuda_view x, cuda_window w,
                                    int64_t first, int64_t rows)
 {
-    const int64_t bytes = w.channels * (x.dtype == VMT_BF16 ? 2 : 4);
-    const bool aligned = ((uintptr_t)x.data | (uintptr_t)y.data) % 16 == 0;
-
-    if (y.dtype != x.dtype)
-        return cudaErrorInvalidValue;
-    if (aligned && bytes % 16 == 0)
-        return run_unroll<uint4>(s, y, x, w, bytes / 16, first, rows);
-    if (x.dtype == VMT_BF16)
-        return run_unroll<uint16_t>(s, y, x, w, w.channels, first, rows);
-    return run_unroll<uint32_t>(s, y, x, w, w.channels, first, rows);
+    return with_pieces(y, x, w.channels, [&](auto *t, int64_t n) {
+        return run_unroll<std::remove_pointer_t<decltype(t)>>(s, y, x, w, n, first, rows);
+    });
 }

@@ -46,7 +46,7 @@ typedef struct cuda_state {
     cuda_buffer scratch;   /* of the op at hand; grows to the largest need */
     cuda_plan *plans;
     size_t plan_count, plan_capacity;
-    cuda_cudnn *cudnn; /* NULL until attention asks for it, and where it is not there */
+    cuda_cudnn *cudnn; /* NULL until an op asks for it, and where it is not there */
     bool cudnn_asked;
     int *bad; /* device: set by cuda_find_bad */
 } cuda_state;
@@ -72,6 +72,12 @@ enum vmt_status cuda_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x);
 enum vmt_status cuda_zero(vmt_ctx *ctx, vmt_tensor *y);
 enum vmt_status cuda_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x);
 
+/* Bytes up to the next boundary of 256. */
+static inline size_t cuda_padded(size_t bytes)
+{
+    return (bytes + 255) & ~(size_t)255;
+}
+
 static inline cuda_view cuda_view_of(const vmt_tensor *t)
 {
     return (cuda_view){t->data, t->dtype};
@@ -82,12 +88,23 @@ enum vmt_status cuda_matmul_run(vmt_ctx *ctx, const cuda_matmul *product, void *
                                 const void *b, const void *bias);
 void cuda_plans_free(cuda_state *state);
 
+/* ---- cuda_library.c */
+
+/* cuDNN, loaded at the first call; NULL where it is not there. */
+cuda_cudnn *cuda_cudnn_of(vmt_ctx *ctx);
+enum vmt_status cuda_cudnn_execute(vmt_ctx *ctx, const char *op, cuda_cudnn_plan *plan,
+                                   void *const data[CUDA_CUDNN_POINTERS], void *workspace);
+void cuda_library_close(cuda_state *state);
+
 /* ---- cuda_linear.c */
 
-/* What weight_prepare made, in one block of device memory. */
+/* What weight_prepare made, in one block of device memory.  A filter has the order [out, taps, in];
+ * in BF16 its channels are filled up to `in`, `out` with zeros, the bias alike, so that each row is
+ * a multiple of 16 bytes. */
 typedef struct cuda_packed {
     void *block;
-    void *matrix;        /* ctx->act; a filter in the order [out, taps, in] */
+    int64_t in, out;     /* of a filter: multiples of 8 in BF16 */
+    void *matrix;        /* ctx->act */
     float *bias;         /* NULL: none */
     uint16_t *bias_bf16; /* the same rounded, for products that write BF16; NULL when act is F32 */
 } cuda_packed;
@@ -98,6 +115,11 @@ void cuda_weight_release(vmt_ctx *ctx, vmt_weight *weight);
 /* VMT_E_INTERNAL naming the op when the weight was not prepared. */
 enum vmt_status cuda_weight_view(vmt_ctx *ctx, const vmt_weight *weight, const char *op,
                                  const cuda_packed **view);
+/* The bias in the dtype that a product writing `out` wants. */
+const void *cuda_bias_for(const cuda_packed *view, enum vmt_dtype out);
+/* Products whose rows are no multiples of 16 bytes run on kernels that round to BF16 before they
+ * add the bias. */
+bool cuda_rounds_before_bias(const cuda_packed *view, enum vmt_dtype out, int64_t n, int64_t k);
 
 enum vmt_status cuda_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
                             enum vmt_epilogue epilogue);
@@ -105,6 +127,8 @@ enum vmt_status cuda_linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *
                                 const vmt_weight *w);
 enum vmt_status cuda_linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
                                     const vmt_weight *w);
+
+/* ---- cuda_conv.c */
 enum vmt_status cuda_conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
                             const vmt_conv_geometry *geometry);
 
@@ -126,7 +150,6 @@ enum vmt_status cuda_attention_fused_bwd(vmt_ctx *ctx, bool *done, vmt_tensor *d
                                          const vmt_tensor *q, const vmt_tensor *k,
                                          const vmt_tensor *v, const vmt_tensor *o,
                                          const vmt_tensor *lse, double scale);
-void cuda_attention_close(cuda_state *state);
 
 /* ---- cuda_ops.c, cuda_motion.c: fill their entries of the table */
 void cuda_table_rows(vmt_ops *ops);
