@@ -6,7 +6,8 @@
 
 enum field_kind { FIELD_INT32, FIELD_INT64, FIELD_FLOAT, FIELD_DOUBLE, FIELD_PAIR, FIELD_CHOICE };
 
-/* One key of config.json and the setting that it gives. */
+/* One key of config.json and the setting that it gives; sampling and motion have the range of the
+ * option of the same setting (src/pipeline/settings.c). */
 struct field {
     const char *section, *key;
     enum field_kind kind;
@@ -29,30 +30,30 @@ static const struct field FIELDS[] = {
     {"video", "fps", FIELD_DOUBLE, AT(fps), 0.01, 1000, NULL},
     {"sampling", "solver", FIELD_CHOICE, AT(sampler), 0, 0, SOLVERS},
     {"sampling", "steps", FIELD_INT32, AT(steps), 1, 10000, NULL},
-    {"sampling", "guide_scale", FIELD_FLOAT, AT(cfg_scale), 0, 1000, NULL},
-    {"sampling", "shift", FIELD_FLOAT, AT(shift), 0.001, 1000, NULL},
+    {"sampling", "guide_scale", FIELD_FLOAT, AT(cfg_scale), 0, 100, NULL},
+    {"sampling", "shift", FIELD_FLOAT, AT(shift), 0.01, 100, NULL},
     {"motion", "variant", FIELD_CHOICE, MOTION(variant), 0, 0, VARIANTS},
     {"motion", "ref_time", FIELD_CHOICE, MOTION(ref_time), 0, 0, REF_TIMES},
     {"motion", "start", FIELD_CHOICE, AT(init), 0, 0, STARTS},
-    {"motion", "denoising_strength", FIELD_FLOAT, AT(strength), 0.001, 1, NULL},
+    {"motion", "denoising_strength", FIELD_FLOAT, AT(strength), 0.01, 1, NULL},
     {"motion", "block", FIELD_INT32, MOTION(block), 0, 999, NULL},
     {"motion", "guided_steps", FIELD_INT32, MOTION(guided_steps), 0, 10000, NULL},
     {"motion", "guide_until", FIELD_FLOAT, MOTION(guide_until), 0, 1, NULL},
-    {"motion", "inner_steps", FIELD_INT32, MOTION(inner_steps), 0, 10000, NULL},
-    {"motion", "grad_interval", FIELD_INT32, MOTION(grad_reuse_interval), 1, 10000, NULL},
-    {"motion", "lr_start", FIELD_FLOAT, MOTION(lr_first), 0, 1000, NULL},
-    {"motion", "lr_end", FIELD_FLOAT, MOTION(lr_last), 0, 1000, NULL},
-    {"motion", "temperature", FIELD_FLOAT, MOTION(logit_scale), 1e-6, 1e6, NULL},
-    {"motion", "frame_range", FIELD_INT32, MOTION(max_frame_gap), 2, 10000, NULL},
-    {"motion", "tile", FIELD_PAIR, MOTION(amf_tile), 1, 10000, NULL},
-    {"motion", "window", FIELD_INT32, MOTION(amf_window), 1, 10000, NULL},
+    {"motion", "inner_steps", FIELD_INT32, MOTION(inner_steps), 1, 1000, NULL},
+    {"motion", "grad_interval", FIELD_INT32, MOTION(grad_reuse_interval), 1, 1000, NULL},
+    {"motion", "lr_start", FIELD_FLOAT, MOTION(lr_first), 0, 10, NULL},
+    {"motion", "lr_end", FIELD_FLOAT, MOTION(lr_last), 0, 10, NULL},
+    {"motion", "temperature", FIELD_FLOAT, MOTION(logit_scale), 1e-3, 1000, NULL},
+    {"motion", "frame_range", FIELD_INT32, MOTION(max_frame_gap), 1, 1000, NULL},
+    {"motion", "tile", FIELD_PAIR, MOTION(amf_tile), 1, 1024, NULL},
+    {"motion", "window", FIELD_INT32, MOTION(amf_window), 1, 1024, NULL},
     {"motion", "amf_weight", FIELD_FLOAT, MOTION(amf_weight), 0, 1e6, NULL},
     {"motion", "track_weight", FIELD_FLOAT, MOTION(track_weight), 0, 1e6, NULL},
-    {"motion", "last_pair_weight", FIELD_FLOAT, MOTION(last_pair_weight), 0, 1e6, NULL},
-    {"motion", "weight_decay", FIELD_FLOAT, MOTION(weight_decay), 0, 1e6, NULL},
-    {"motion", "beta1", FIELD_FLOAT, MOTION(beta1), 0, 0.999999, NULL},
-    {"motion", "beta2", FIELD_FLOAT, MOTION(beta2), 0, 0.999999, NULL},
-    {"motion", "adam_eps", FIELD_FLOAT, MOTION(adam_eps), 0, 1, NULL},
+    {"motion", "last_pair_weight", FIELD_FLOAT, MOTION(last_pair_weight), 0, 1, NULL},
+    {"motion", "weight_decay", FIELD_FLOAT, MOTION(weight_decay), 0, 1, NULL},
+    {"motion", "beta1", FIELD_FLOAT, MOTION(beta1), 0, 0.9999999, NULL},
+    {"motion", "beta2", FIELD_FLOAT, MOTION(beta2), 0, 0.9999999, NULL},
+    {"motion", "adam_eps", FIELD_FLOAT, MOTION(adam_eps), 1e-30, 1, NULL},
 };
 enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS };
 _Static_assert(FIELD_COUNT <= 64, "vmt_model_defaults.named has 64 bits");

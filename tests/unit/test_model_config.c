@@ -185,12 +185,77 @@ static void bad_values(void **state)
     refuse("{\"text\":{\"shared_pos\":true}}", VMT_E_UNSUPPORTED, "shared_pos");
     refuse("{\"text\":{\"eos_id\":2}}", VMT_E_UNSUPPORTED, "eos_id");
     refuse("{\"motion\":{\"windw\":5}}", VMT_E_FORMAT, "motion.windw");
+    refuse("{\"motion\":{\"inner_steps\":0}}", VMT_E_FORMAT, "from 1 to 1000");
     refuse("{\"motion\":{\"window\":0}}", VMT_E_FORMAT, "window");
     refuse("{\"motion\":{\"tile\":[2]}}", VMT_E_FORMAT, "2 integers");
     refuse("{\"motion\":{\"start\":\"middle\"}}", VMT_E_FORMAT, "start");
     refuse("{\"motion\":{\"optimizer\":\"sgd\"}}", VMT_E_UNSUPPORTED, "optimizer");
     refuse("{\"sampling\":{\"num_train_timesteps\":100}}", VMT_E_FORMAT, "num_train_timesteps");
     refuse("{\"dit\":", VMT_E_FORMAT, "JSON");
+}
+
+/* A key of config.json takes what the option of the same setting takes, and no other number. */
+static void same_ranges(void **state)
+{
+    static const struct {
+        const char *section, *key, *option;
+        bool pair;
+    } keys[] = {
+        {"sampling", "steps", "steps", false},
+        {"sampling", "guide_scale", "cfg", false},
+        {"sampling", "shift", "shift", false},
+        {"motion", "denoising_strength", "strength", false},
+        {"motion", "block", "block", false},
+        {"motion", "guided_steps", "guided-steps", false},
+        {"motion", "guide_until", "guide-until", false},
+        {"motion", "inner_steps", "inner-steps", false},
+        {"motion", "grad_interval", "grad-reuse-interval", false},
+        {"motion", "lr_start", "lr-first", false},
+        {"motion", "lr_end", "lr-last", false},
+        {"motion", "temperature", "logit-scale", false},
+        {"motion", "frame_range", "max-frame-gap", false},
+        {"motion", "tile", "amf-tile", true},
+        {"motion", "window", "amf-window", false},
+        {"motion", "amf_weight", "amf-weight", false},
+        {"motion", "track_weight", "track-weight", false},
+        {"motion", "last_pair_weight", "last-pair-weight", false},
+        {"motion", "weight_decay", "weight-decay", false},
+        {"motion", "beta1", "beta1", false},
+        {"motion", "beta2", "beta2", false},
+        {"motion", "adam_eps", "adam-eps", false},
+    };
+    static const char *const values[] = {
+        "-1",        "0",    "1e-31", "1e-30", "0.0009", "0.001", "0.009",  "0.01",   "0.5",
+        "0.9999999", "1",    "1.1",   "2",     "10",     "10.5",  "100",    "101",    "999",
+        "1000",      "1001", "1024",  "1025",  "10000",  "10001", "999999", "1000001"};
+    vmt_settings settings = {0};
+    char json[200], text[40];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        for (size_t k = 0; k < sizeof values / sizeof *values; k++) {
+            const char *v = values[k];
+            vmt_config_file *config;
+            vmt_model_defaults defaults;
+            if (keys[i].pair) {
+                snprintf(text, sizeof text, "%sx%s", v, v);
+                snprintf(json, sizeof json, "{\"%s\":{\"%s\":[%s,%s]}}", keys[i].section,
+                         keys[i].key, v, v);
+            } else {
+                snprintf(text, sizeof text, "%s", v);
+                snprintf(json, sizeof json, "{\"%s\":{\"%s\":%s}}", keys[i].section, keys[i].key,
+                         v);
+            }
+            CHECK_OK(&bare,
+                     vmt_config_file_parse(&bare, &config, json, strlen(json), "config.json"));
+            const bool by_file = vmt_model_defaults_read(&bare, &defaults, config) == VMT_OK;
+            const bool by_option =
+                vmt_settings_set(&bare, &settings, keys[i].option, text) == VMT_OK;
+            vmt_config_file_close(config);
+            if (by_file != by_option)
+                fail_msg("%s: %s, --%s %s: %s", json, by_file ? "taken" : "refused", keys[i].option,
+                         text, by_option ? "taken" : "refused");
+        }
 }
 
 static void defaults_of_sections(void **state)
@@ -299,9 +364,10 @@ static void folders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(from_metadata),        cmocka_unit_test(from_shapes),
-        cmocka_unit_test(official_config),      cmocka_unit_test(bad_values),
-        cmocka_unit_test(defaults_of_sections), cmocka_unit_test(folders),
+        cmocka_unit_test(from_metadata),   cmocka_unit_test(from_shapes),
+        cmocka_unit_test(official_config), cmocka_unit_test(bad_values),
+        cmocka_unit_test(same_ranges),     cmocka_unit_test(defaults_of_sections),
+        cmocka_unit_test(folders),
     };
     vmt_ctx_init(&bare);
     return cmocka_run_group_tests(tests, NULL, NULL);
