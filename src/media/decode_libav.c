@@ -32,8 +32,11 @@ typedef struct decoder {
     int64_t rows_stride;
     orientation turn;
     int64_t frames, packets;
-    int64_t early[MOST_EARLY]; /* stamps of the packets sent before the first frame came out */
+    int64_t early[MOST_EARLY]; /* stamps of the packets sent before the first frame came out; by
+                                  order: of those whose frame is still to come */
     int early_count;
+    int64_t packet_stamp, frame_stamp; /* of the last ones */
+    bool rising;                       /* every packet's stamp is later than that before it */
     int64_t first_stamp;
     double last_time;
     bool draining;
@@ -69,8 +72,9 @@ static enum vmt_status open_codec(vmt_ctx *ctx, decoder *d, const char *path)
 
     if (!codec)
         return vmt_fail(ctx, VMT_E_UNSUPPORTED,
-                        "%s: no decoder for %s in this libav: convert the file to H.264", path,
-                        avcodec_get_name(par->codec_id));
+                        "%s: this libav has no decoder for %s: install one that has, or convert "
+                        "the file",
+                        path, avcodec_get_name(par->codec_id));
     if (par->width > 0 && par->height > 0)
         VMT_TRY(media_check_size(ctx, path, par->width, par->height));
     d->codec = avcodec_alloc_context3(codec);
@@ -105,6 +109,15 @@ static enum vmt_status damaged(vmt_ctx *ctx, const media_source *s, const decode
                     s->path, d->frames, d->frames ? d->last_time + 1 / s->fps : 0, text);
 }
 
+static void drop_stamp(decoder *d, int index)
+{
+    if (index < 0 || index >= d->early_count)
+        return;
+    d->early_count--;
+    memmove(&d->early[index], &d->early[index + 1],
+            sizeof *d->early * (size_t)(d->early_count - index));
+}
+
 /* A frame that cannot be decoded, or not whole: fails unless it may be left out or mended. */
 static enum vmt_status meet_damage(vmt_ctx *ctx, media_source *s, const decoder *d, int error)
 {
@@ -135,6 +148,18 @@ static enum vmt_status check_end(vmt_ctx *ctx, media_source *s, const decoder *d
     return VMT_OK;
 }
 
+static void note_packet(const media_source *s, decoder *d)
+{
+    const int64_t stamp = d->packet->pts;
+
+    d->rising = d->rising && stamp != AV_NOPTS_VALUE &&
+                (d->packet_stamp == AV_NOPTS_VALUE || stamp > d->packet_stamp);
+    d->packet_stamp = stamp;
+    if ((!d->frames || s->by_order) && d->early_count < MOST_EARLY &&
+        !(d->packet->flags & AV_PKT_FLAG_DISCARD) && stamp != AV_NOPTS_VALUE)
+        d->early[d->early_count++] = stamp;
+}
+
 /* Sends the next packet of our stream, or the end. */
 static enum vmt_status feed(vmt_ctx *ctx, media_source *s, decoder *d)
 {
@@ -154,11 +179,11 @@ static enum vmt_status feed(vmt_ctx *ctx, media_source *s, decoder *d)
     }
     const bool corrupt = d->packet->flags & AV_PKT_FLAG_CORRUPT;
     d->packets += !corrupt;
-    if (!d->frames && d->early_count < MOST_EARLY && !(d->packet->flags & AV_PKT_FLAG_DISCARD) &&
-        d->packet->pts != AV_NOPTS_VALUE)
-        d->early[d->early_count++] = d->packet->pts;
+    note_packet(s, d);
     error = avcodec_send_packet(d->codec, d->packet);
     av_packet_unref(d->packet);
+    if (error < 0 && s->by_order)
+        drop_stamp(d, d->early_count - 1);
     return error < 0 || corrupt ? meet_damage(ctx, s, d, error) : VMT_OK;
 }
 
@@ -173,13 +198,32 @@ static void count_skipped(media_source *s, const decoder *d)
         s->skipped = before;
 }
 
+/* Packets come in the order of decoding.  Where their stamps rise all the same, and frames come out
+ * in another order, they are the times of decoding: the file lacks those of showing.  *at: what
+ * the frame has to have. */
+static void mend_stamp(media_source *s, decoder *d, int64_t *at)
+{
+    const int64_t own = d->frame->pts;
+
+    if (s->by_order && d->early_count > 0) {
+        *at = d->early[0];
+        drop_stamp(d, 0);
+    }
+    if (d->rising && own != AV_NOPTS_VALUE && d->frame_stamp != AV_NOPTS_VALUE &&
+        own < d->frame_stamp)
+        s->decode_times = true;
+    d->frame_stamp = own;
+}
+
 static void stamp(media_source *s, decoder *d, double *time)
 {
-    const int64_t at = d->frame->best_effort_timestamp;
     const double unit = av_q2d(d->in.stream->time_base);
+    int64_t at = d->frame->best_effort_timestamp;
 
-    if (!d->frames) {
+    if (!d->frames)
         count_skipped(s, d);
+    mend_stamp(s, d, &at);
+    if (!d->frames) {
         d->first_stamp = at;
         s->origin = at != AV_NOPTS_VALUE ? (double)at * unit : 0;
         *time = 0;
@@ -219,6 +263,8 @@ static enum vmt_status decoder_next(vmt_ctx *ctx, media_source *s, bool *more, d
         VMT_TRY(meet_damage(ctx, s, d, error));
         if (error >= 0 && s->conceal)
             break;
+        if (s->by_order)
+            drop_stamp(d, 0);
     }
     *more = error >= 0;
     if (!*more)
@@ -363,6 +409,8 @@ enum vmt_status media_decoder_open(vmt_ctx *ctx, media_source *source, const cha
 
     if (!d)
         return vmt_fail(ctx, VMT_E_MEMORY, "%s: out of memory", path);
+    d->packet_stamp = d->frame_stamp = AV_NOPTS_VALUE;
+    d->rising = true;
     *source = (media_source){
         .state = d, .path = path, .next = decoder_next, .rgb = decoder_rgb, .close = decoder_close};
     enum vmt_status status = media_container_open(ctx, &d->in, path);

@@ -208,6 +208,12 @@ static enum vmt_status take(vmt_ctx *ctx, reader *r)
     return r->want.fps > 0 ? take_by_time(ctx, r) : append(ctx, r, NULL);
 }
 
+/* Its times were wrong up to here. */
+static bool is_misread(const media_source *s)
+{
+    return s->decode_times && !s->by_order;
+}
+
 static enum vmt_status read_frames(vmt_ctx *ctx, reader *r)
 {
     bool more = true;
@@ -215,7 +221,7 @@ static enum vmt_status read_frames(vmt_ctx *ctx, reader *r)
     for (; !is_full(r); r->index++) {
         VMT_TRY(vmt_check_cancelled(ctx));
         VMT_TRY(r->source->next(ctx, r->source, &more, &r->time));
-        if (!more)
+        if (!more || is_misread(r->source))
             break;
         choose_size(r);
         VMT_TRY(media_check_size(ctx, r->source->path, r->clip->width, r->clip->height));
@@ -312,23 +318,36 @@ static enum vmt_status open_source(vmt_ctx *ctx, media_source *source, const cha
     return media_open_file(ctx, source, path);
 }
 
-/* *rate: 0, or the constant rate that the clip has to be read at instead. */
+/* *again: has to be read once more, as `want` and *by_order then say. */
 static enum vmt_status read_once(vmt_ctx *ctx, vmt_clip *clip, const char *path,
-                                 const media_read_options *want, double *rate)
+                                 media_read_options *want, bool *by_order, bool *again)
 {
     media_source source = {.path = path, .pixel_aspect = 1};
     reader r = {.source = &source, .clip = clip, .want = *want};
+    double rate = 0;
 
-    *rate = 0;
     VMT_TRY(open_source(ctx, &source, path, want->fps * (double)want->stride));
     source.conceal = want->damaged == MEDIA_DAMAGED_CONCEAL;
+    source.by_order = *by_order;
     clip->fps = want->fps > 0 ? want->fps : source.fps / (double)want->stride;
     enum vmt_status status = read_frames(ctx, &r);
-    if (status == VMT_OK)
+    const bool misread = status == VMT_OK && is_misread(&source);
+    if (misread) {
+        *by_order = true;
+        vmt_log(ctx, VMT_LOG_INFO,
+                "%s: its frames have the times of their decoding: shown in order, one for each",
+                path);
+    } else if (status == VMT_OK) {
         status = check_count(ctx, &r);
-    if (status == VMT_OK)
-        *rate = needed_rate(&r);
-    if (status == VMT_OK && !(*rate > 0))
+        rate = status == VMT_OK ? needed_rate(&r) : 0;
+    }
+    if (rate > 0) {
+        vmt_log(ctx, VMT_LOG_INFO,
+                "%s: variable frame rate, read at %.6g a second (--fps for another)", path, rate);
+        want->fps = rate;
+    }
+    *again = misread || rate > 0;
+    if (status == VMT_OK && !*again)
         report_damage(ctx, &source);
     if (want->start_time)
         *want->start_time = source.origin + r.first_time;
@@ -336,7 +355,7 @@ static enum vmt_status read_once(vmt_ctx *ctx, vmt_clip *clip, const char *path,
     free(r.rgb);
     free(r.times);
     vmt_free(r.held);
-    if (status == VMT_OK && !(*rate > 0))
+    if (status == VMT_OK && !*again)
         shrink(clip);
     else
         vmt_clip_free(clip);
@@ -347,7 +366,7 @@ enum vmt_status media_read(vmt_ctx *ctx, vmt_clip *clip, const char *path,
                            const media_read_options *options)
 {
     media_read_options want = {0};
-    double rate;
+    bool by_order = false, again = true;
 
     *clip = (vmt_clip){0};
     if (options)
@@ -355,11 +374,7 @@ enum vmt_status media_read(vmt_ctx *ctx, vmt_clip *clip, const char *path,
     VMT_TRY(check_options(ctx, &want));
     if (!want.stride)
         want.stride = 1;
-    VMT_TRY(read_once(ctx, clip, path, &want, &rate));
-    if (!(rate > 0))
-        return VMT_OK;
-    vmt_log(ctx, VMT_LOG_INFO, "%s: variable frame rate, read at %.6g a second (--fps for another)",
-            path, rate);
-    want.fps = rate;
-    return read_once(ctx, clip, path, &want, &rate);
+    while (again)
+        VMT_TRY(read_once(ctx, clip, path, &want, &by_order, &again));
+    return VMT_OK;
 }

@@ -18,6 +18,8 @@ typedef struct media_source {
     double origin;              /* of the first frame, by the file's clock; known from then on */
     bool conceal;               /* set by the reader: MEDIA_DAMAGED_CONCEAL */
     int64_t skipped, concealed; /* damaged frames so far */
+    bool decode_times;          /* found: the stamps are the times of decoding, not of showing */
+    bool by_order; /* set by the reader, which knows: the k-th frame shown has the k-th stamp */
 
     /* Goes to the next frame; *more false at the end.  *time: seconds since the first frame. */
     enum vmt_status (*next)(vmt_ctx *ctx, struct media_source *source, bool *more, double *time);

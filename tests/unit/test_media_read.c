@@ -289,6 +289,36 @@ static void ntsc_and_stride(void **state)
     unlink("read_n.mp4");
 }
 
+/* Frames that are shown in another order than decoded, in a file that has the times of decoding
+ * alone, as box.mp4 of opencv's documentation does. */
+static void times_of_decoding(void **state)
+{
+    vmt_clip clip = test_clip_smooth(&ctx, 24, 48, 32, 10);
+    double start = -1;
+    (void)state;
+    CHECK_OK(&ctx, media_write(&ctx, &clip, "read_o.y4m", NULL));
+    test_ffmpeg("-i read_o.y4m -c:v libx264 -crf 4 -bf 3 -b_strategy 0 -g 12 read_right.mp4");
+    test_ffmpeg("-i read_right.mp4 -c copy -bsf:v setts=ts=DTS-STARTDTS read_o.mp4");
+    check_frames("read_right.mp4", NULL, 10,
+                 "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 ");
+    assert_string_equal(warnings, "");
+    check_frames("read_o.mp4", NULL, 10,
+                 "0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 ");
+    assert_string_equal(warnings,
+                        "read_o.mp4: its frames have the times of their decoding: shown in order, "
+                        "one for each\n");
+    check_frames("read_o.mp4",
+                 &(media_read_options){.start_frame = 5, .stride = 4, .start_time = &start}, 2.5,
+                 "5 9 13 17 21 ");
+    assert_true(fabs(start - 0.5) < 1e-3);
+    check_frames("read_o.mp4", &(media_read_options){.fps = 5, .start_seconds = 0.7}, 5,
+                 "7 9 11 13 15 17 19 21 23 ");
+    vmt_clip_free(&clip);
+    unlink("read_o.y4m");
+    unlink("read_o.mp4");
+    unlink("read_right.mp4");
+}
+
 /* ---- damage */
 
 /* Where the packet of this number lies. */
@@ -398,6 +428,7 @@ int main(void)
         cmocka_unit_test_setup(ten_bits, setup),
         cmocka_unit_test_setup(variable_rate, setup),
         cmocka_unit_test_setup(ntsc_and_stride, setup),
+        cmocka_unit_test_setup(times_of_decoding, setup),
         cmocka_unit_test_setup(damage, setup),
     };
     if (!media_has_libav() || !test_has_ffmpeg())
