@@ -116,31 +116,41 @@ static enum vmt_status check_folder(vmt_ctx *ctx, const char *path)
     return VMT_OK;
 }
 
+/* That libav is there and was built with this encoder. */
+static enum vmt_status check_encoder(vmt_ctx *ctx, const char *path, const char *encoder,
+                                     const char *instead)
+{
+    const media_libav *libav;
+
+    VMT_TRY(media_libav_load(ctx, &libav, path));
+    if (!libav->has_encoder(encoder))
+        return vmt_fail(ctx, VMT_E_UNSUPPORTED,
+                        "%s: this libav has no %s: install one that has, or write %s", path,
+                        encoder, instead);
+    return VMT_OK;
+}
+
 enum vmt_status media_check_output(vmt_ctx *ctx, const char *path,
                                    const media_write_options *options)
 {
-    const media_libav *libav = NULL;
     media_format format;
 
     VMT_TRY(media_format_find(ctx, &format, path, options));
-    if (format.needs_libav)
-        VMT_TRY(media_libav_load(ctx, &libav, path));
-    if (format.codec && !libav->has_encoder(format.codec->encoder))
-        return vmt_fail(ctx, VMT_E_UNSUPPORTED,
-                        "%s: this libav has no %s: install one that has, or write %s", path,
-                        format.codec->encoder, format.codec->instead);
+    if (format.codec)
+        VMT_TRY(check_encoder(ctx, path, format.codec->encoder, format.codec->instead));
+    else if (format.needs_libav)
+        VMT_TRY(check_encoder(ctx, path, media_ends_with(path, ".jpg") ? "mjpeg" : "png",
+                              "NAME%05d.ppm"));
     return media_is_standard(path) ? VMT_OK : check_folder(ctx, path);
 }
 
 enum vmt_status media_check_picture(vmt_ctx *ctx, const char *path)
 {
-    const media_libav *libav;
-
     if (!media_ends_with(path, ".png") && !media_ends_with(path, ".ppm"))
         return vmt_fail(ctx, VMT_E_ARG, "%s: unknown kind of picture: end it in .png or .ppm",
                         path);
     if (media_ends_with(path, ".png"))
-        VMT_TRY(media_libav_load(ctx, &libav, path));
+        VMT_TRY(check_encoder(ctx, path, "png", ".ppm"));
     return check_folder(ctx, path);
 }
 
