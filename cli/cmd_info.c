@@ -80,6 +80,18 @@ static enum vmt_status describe_json(const cli_session *s, const char *path, boo
                                     : vmt_fail(s->ctx, VMT_E_MEMORY, "%s: out of memory", path);
 }
 
+/* That there is something to look at: readers of videos say it in other words. */
+static enum vmt_status check_there(const cli_session *s, const char *path)
+{
+    struct stat info;
+
+    if (stat(path, &info))
+        return vmt_fail(s->ctx, VMT_E_IO, "%s: %s", path, strerror(errno));
+    if (S_ISREG(info.st_mode) && info.st_size == 0)
+        return vmt_fail(s->ctx, VMT_E_FORMAT, "%s: the file is empty", path);
+    return VMT_OK;
+}
+
 static enum vmt_status describe_any(const cli_session *s, const char *path)
 {
     bool ours = false;
@@ -113,7 +125,9 @@ int cli_info(cli_options *o)
         return cli_fail_text(VMT_E_ARG, "info needs one file or folder");
     int code = cli_session_open(&s, o, false);
     if (!code) {
-        enum vmt_status status = o->check ? check(&s, o->operands[0]) : VMT_OK;
+        enum vmt_status status = check_there(&s, o->operands[0]);
+        if (status == VMT_OK && o->check)
+            status = check(&s, o->operands[0]);
         if (status == VMT_OK)
             status = describe_any(&s, o->operands[0]);
         if (status == VMT_OK && o->check)

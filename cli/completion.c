@@ -370,8 +370,10 @@ static void print_fish(void)
 
 int cli_completion(cli_options *o)
 {
-    const char *shell = o->operand_count == 1 ? o->operands[0] : "";
+    const char *shell = o->operand_count == 1 ? o->operands[0] : NULL;
 
+    if (!shell)
+        return cli_fail_text(VMT_E_ARG, "completion needs a shell: bash, zsh or fish");
     if (!strcmp(shell, "bash"))
         print_bash();
     else if (!strcmp(shell, "zsh"))
@@ -379,6 +381,6 @@ int cli_completion(cli_options *o)
     else if (!strcmp(shell, "fish"))
         print_fish();
     else
-        return cli_fail_text(VMT_E_ARG, "completion needs a shell: bash, zsh or fish");
+        return cli_fail_text(VMT_E_ARG, "completion %s: one of bash, zsh, fish", shell);
     return 0;
 }

@@ -46,6 +46,8 @@ int main(int argc, char **argv)
         return cli_fail_text(VMT_E_ARG, "no command; see fastvmt --help");
     if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
         const cli_command *of = argc > 2 ? find_command(argv[2]) : NULL;
+        if (argc > 2 && !of)
+            return unknown_command(argv[2]);
         cli_print_help(of, stdout);
         return 0;
     }

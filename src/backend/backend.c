@@ -89,7 +89,7 @@ static enum vmt_status open_fastest(vmt_ctx *ctx, const char *dtype)
 {
     const enum vmt_status status = vmt_backend_open(ctx, "cuda", dtype);
 
-    if (status != VMT_E_UNSUPPORTED)
+    if (status != VMT_E_UNSUPPORTED || ctx->device > 0) /* a device was asked for */
         return status;
 #ifdef FASTVMT_HAVE_DNNL
     return vmt_backend_open(ctx, "cpu", dtype);
@@ -113,6 +113,9 @@ enum vmt_status vmt_backend_open(vmt_ctx *ctx, const char *name, const char *dty
     for (size_t i = 0; i < sizeof backends / sizeof backends[0]; i++) {
         if (strcmp(name, backends[i].name) != 0)
             continue;
+        if (ctx->device > 0 && backends[i].open != vmt_backend_cuda_open)
+            return vmt_fail(ctx, VMT_E_ARG, "--device %d: backend %s has none, only cuda does",
+                            ctx->device, name);
         VMT_TRY(set_dtype(ctx, name, dtype));
         if (ctx->threads <= 0)
             ctx->threads = vmt_backend_cores();

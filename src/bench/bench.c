@@ -40,6 +40,8 @@ static enum vmt_status choose_parts(vmt_ctx *ctx, const char *names, bool chosen
 {
     for (int i = 0; i < PARTS; i++)
         chosen[i] = !names && i != OPS;
+    if (names && !*names)
+        return vmt_fail(ctx, VMT_E_ARG, "the bench is asked for no part");
     for (const char *name = names; name && *name;) {
         const size_t length = strcspn(name, ",");
         int i = 0;

@@ -9,6 +9,7 @@
 #include "model/safetensors.h"
 #include "model/tensor_list.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,19 +48,21 @@ static const vmt_text_config TEXT_XXL = {.vocab = 256384,
                                          .text_len = 512,
                                          .eps = 1e-6};
 
-static bool is_small(const char *shape, const vmt_random_model *model, const char *full, bool *good)
+/* Of the text encoder or the VAE: `shape` is NULL (as large as the DiT), "small" or `full`. */
+static enum vmt_status choose_small(vmt_ctx *ctx, bool *small, const char *part, const char *shape,
+                                    const char *full, const vmt_random_model *model)
 {
-    if (!shape)
-        return strcmp(model->shape, "tiny") == 0;
-    *good = *good && (strcmp(shape, "small") == 0 || strcmp(shape, full) == 0);
-    return strcmp(shape, "small") == 0;
+    *small = strcmp(shape ? shape : model->shape, shape ? "small" : "tiny") == 0;
+    if (shape && !*small && strcmp(shape, full) != 0)
+        return vmt_fail(ctx, VMT_E_ARG, "%s shape %s: one of small, %s", part, shape, full);
+    return VMT_OK;
 }
 
 enum vmt_status vmt_random_model_configs(vmt_ctx *ctx, const vmt_random_model *model,
                                          vmt_dit_config *dit, vmt_vae_config *vae,
                                          vmt_text_config *text)
 {
-    bool good = false;
+    bool good = false, small_text, small_vae;
 
     for (size_t i = 0; model->shape && i < sizeof DIT_SHAPES / sizeof *DIT_SHAPES; i++) {
         if (strcmp(DIT_SHAPES[i].name, model->shape) != 0)
@@ -79,19 +82,17 @@ enum vmt_status vmt_random_model_configs(vmt_ctx *ctx, const vmt_random_model *m
                                 .rope_theta = 10000};
     }
     if (!good || dit->layers < 1 || dit->layers > 1000)
-        return vmt_fail(ctx, VMT_E_ARG, "shape '%s' with %lld layers; expected tiny, 1.3b or 14b",
-                        model->shape ? model->shape : "", (long long)model->layers);
-    *text = is_small(model->text_shape, model, "xxl", &good) ? TEXT_SMALL : TEXT_XXL;
+        return good ? vmt_fail(ctx, VMT_E_ARG, "%lld layers; expected 1 to 1000",
+                               (long long)dit->layers)
+                    : vmt_fail(ctx, VMT_E_ARG, "shape %s: one of tiny, 1.3b, 14b",
+                               model->shape ? model->shape : "");
+    VMT_TRY(choose_small(ctx, &small_text, "text", model->text_shape, "xxl", model));
+    VMT_TRY(choose_small(ctx, &small_vae, "VAE", model->vae_shape, "wan", model));
+    *text = small_text ? TEXT_SMALL : TEXT_XXL;
     text->dim = dit->text_dim;
     *vae = (vmt_vae_config){
         .z_dim = 16, .mult = {1, 2, 4, 4}, .res_blocks = 2, .time_down = {false, true, true}};
-    vae->dim = is_small(model->vae_shape, model, "wan", &good) ? 4 : 96;
-    if (!good)
-        return vmt_fail(ctx, VMT_E_ARG,
-                        "text shape '%s', VAE shape '%s'; expected small or xxl, "
-                        "small or wan",
-                        model->text_shape ? model->text_shape : "",
-                        model->vae_shape ? model->vae_shape : "");
+    vae->dim = small_vae ? 4 : 96;
     return VMT_OK;
 }
 
@@ -116,6 +117,23 @@ static enum vmt_status make_folder(vmt_ctx *ctx, const char *path)
 {
     if (mkdir(path, 0777) != 0 && errno != EEXIST)
         return vmt_fail(ctx, VMT_E_IO, "%s: cannot be made: %s", path, strerror(errno));
+    return VMT_OK;
+}
+
+/* The folder to fill: new, or empty.  A model that is there may have been hours of downloading. */
+static enum vmt_status make_new_folder(vmt_ctx *ctx, const char *path)
+{
+    int entries = 0;
+
+    VMT_TRY(make_folder(ctx, path));
+    DIR *folder = opendir(path);
+    if (!folder)
+        return vmt_fail(ctx, VMT_E_IO, "%s: %s", path, strerror(errno));
+    while (entries < 3 && readdir(folder)) /* "." and ".." are two */
+        entries++;
+    closedir(folder);
+    if (entries > 2)
+        return vmt_fail(ctx, VMT_E_ARG, "%s: a folder with something in it: name a new one", path);
     return VMT_OK;
 }
 
@@ -354,11 +372,10 @@ static enum vmt_status write_text(const struct maker *m, const vmt_text_config *
     return status;
 }
 
-static enum vmt_status copy_tokenizer(const struct maker *m)
+static enum vmt_status copy_tokenizer(const struct maker *m, const vmt_mapped_file *from)
 {
     static const char *const folders[] = {"google", "google/umt5-xxl"};
     char path[MAX_PATH_BYTES];
-    vmt_mapped_file from;
     vmt_atomic_file to;
 
     for (int i = 0; i < 2; i++) {
@@ -366,16 +383,14 @@ static enum vmt_status copy_tokenizer(const struct maker *m)
         VMT_TRY(make_folder(m->ctx, path));
     }
     VMT_TRY(path_of(m, path, "google/umt5-xxl/spiece.model"));
-    VMT_TRY(vmt_mapped_file_open(m->ctx, &from, m->model->tokenizer));
     enum vmt_status status = vmt_atomic_file_open(m->ctx, &to, path);
     if (status == VMT_OK) {
-        status = vmt_atomic_file_write(m->ctx, &to, from.bytes, from.length);
+        status = vmt_atomic_file_write(m->ctx, &to, from->bytes, from->length);
         if (status == VMT_OK)
             status = vmt_atomic_file_commit(m->ctx, &to);
         else
             vmt_atomic_file_abort(&to);
     }
-    vmt_mapped_file_close(&from);
     return status;
 }
 
@@ -385,20 +400,26 @@ enum vmt_status vmt_make_random_model(vmt_ctx *ctx, const char *dir, const vmt_r
     vmt_dit_config dit;
     vmt_vae_config vae;
     vmt_text_config text;
+    vmt_mapped_file tokenizer = {0};
 
     VMT_TRY(vmt_random_model_configs(ctx, model, &dit, &vae, &text));
     if (model->dit_dtype != VMT_F32 && model->dit_dtype != VMT_F16 && model->dit_dtype != VMT_BF16)
         return vmt_fail(ctx, VMT_E_ARG, "weights as %s; expected F32, F16 or BF16",
                         vmt_dtype_name(model->dit_dtype));
-    VMT_TRY(make_folder(ctx, dir));
-    VMT_TRY(vmt_alloc(ctx, &m.piece, PIECE, sizeof(float)));
-    enum vmt_status status = write_dit(&m, &dit);
+    if (model->tokenizer) /* that it is there: copied last */
+        VMT_TRY(vmt_mapped_file_open(ctx, &tokenizer, model->tokenizer));
+    enum vmt_status status = make_new_folder(ctx, dir);
+    if (status == VMT_OK)
+        status = vmt_alloc(ctx, &m.piece, PIECE, sizeof(float));
+    if (status == VMT_OK)
+        status = write_dit(&m, &dit);
     if (status == VMT_OK)
         status = write_vae(&m, &vae);
     if (status == VMT_OK)
         status = write_text(&m, &text);
     if (status == VMT_OK && model->tokenizer)
-        status = copy_tokenizer(&m);
+        status = copy_tokenizer(&m, &tokenizer);
     vmt_free(m.piece);
+    vmt_mapped_file_close(&tokenizer);
     return status;
 }

@@ -24,8 +24,8 @@ enum vmt_status vmt_random_model_configs(vmt_ctx *ctx, const vmt_random_model *m
                                          vmt_dit_config *dit, vmt_vae_config *vae,
                                          vmt_text_config *text);
 
-/* Writes the folder, made if it is absent.  Memory stays below 16 MiB.  Same arguments, same bytes.
- * Errors: VMT_E_ARG, VMT_E_IO; each file appears whole or not at all. */
+/* Writes the folder, which must be absent or empty.  Memory stays below 16 MiB.  Same arguments,
+ * same bytes. Errors: VMT_E_ARG, VMT_E_IO; each file appears whole or not at all. */
 enum vmt_status vmt_make_random_model(vmt_ctx *ctx, const char *dir, const vmt_random_model *model);
 
 #endif

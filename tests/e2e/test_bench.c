@@ -236,7 +236,7 @@ static void mistakes(void **state)
     (void)state;
     REFUSED(2, "ops or transfer", "bench", "everything");
     REFUSED(2, "no part 'x'", "bench", "--parts", "dit,x");
-    REFUSED(2, "expected tiny, 1.3b or 14b", "bench", "--shape", "2b");
+    REFUSED(2, "shape 2b: one of tiny, 1.3b, 14b", "bench", "--shape", "2b");
     REFUSED(2, "needs a model", "bench", "transfer");
     REFUSED(2, "--steps belongs to bench transfer", "bench", "--steps", "5");
     REFUSED(2, "takes no --parts", "bench", "ops", "--parts", "dit");

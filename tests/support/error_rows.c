@@ -220,6 +220,11 @@ static void make_config_key(void)
     config("\"lr_start\"", "\"lr_begin\"");
 }
 
+static void make_config_inner(void)
+{
+    config("\"inner_steps\": 10", "\"inner_steps\": 0");
+}
+
 static void make_cut_tokenizer(void)
 {
     write_start("cut.model", MODEL "/spiece.model", 16000);
@@ -301,6 +306,23 @@ static void make_cut_mkv(void)
     write_start("bad.mkv", SOURCE_ROOT "/demo/refs/06_vertical.mkv", 60);
 }
 
+/* Bytes in the middle of a clip are zero. */
+static void make_hole_mkv(void)
+{
+    enum { HOLE = 400 };
+    size_t length;
+    unsigned char *bytes = file_read(SOURCE_ROOT "/demo/refs/07_swing.mkv", &length);
+
+    memset(bytes + length / 2, 0, HOLE);
+    file_write("bad.mkv", bytes, length);
+    free(bytes);
+}
+
+static void make_png(void)
+{
+    file_write("p.png", "", 0);
+}
+
 /* ---- files of ours, damaged */
 
 static void make_cut_motion(void)
@@ -342,6 +364,17 @@ static void spoil(const char *path, const char *from)
 static void make_nan_motion(void)
 {
     spoil("bad.fvm", "motion.fvm");
+}
+
+/* A VAE whose checksum is not that of its data. */
+static void make_checksum(void)
+{
+    size_t length;
+    unsigned char *bytes = file_read(TEST_DATA "/golden/umt5_a.pth", &length);
+
+    bytes[length / 2] ^= 1;
+    file_write("bad.pth", bytes, length);
+    free(bytes);
 }
 
 static void make_cut_state(void)
@@ -438,6 +471,11 @@ const error_row error_rows[] = {
     {"Command line", "reference and motion file", ARGS("transfer", "--motion", "motion.fvm"), 2, "-r and --motion: one of the two", NULL},
     {"Command line", "motion file and stored run", ARGS("transfer", "--motion", "motion.fvm", "--resume", "run.state"), 2, "--resume holds its motion: leave out --motion", NULL},
     {"Command line", "comparison without a reference", ARGS("transfer", "-m", "model", "--motion", "motion.fvm", "-p", "x", "-o", "out.y4m", "--compare", "c.y4m"), 2, "--compare shows the reference: give it with -r", NULL},
+    {"Command line", "help of no command", ARGS("help", "trasnfer"), 2, "no command \"trasnfer\": did you mean transfer; see fastvmt --help", NULL},
+    {"Command line", "completion of no shell", ARGS("completion"), 2, "completion needs a shell: bash, zsh or fish", NULL},
+    {"Command line", "completion of another shell", ARGS("completion", "tcsh"), 2, "completion tcsh: one of bash, zsh, fish", NULL},
+    {"Command line", "manual of a command", ARGS("manual", "transfer"), 2, "manual takes no \"transfer\"; see fastvmt manual --help", NULL},
+    {"Command line", "one device named", ARGS("devices", "0"), 2, "devices takes no \"0\"; see fastvmt devices --help", NULL},
     {"Values of options", "no number", ARGS("transfer", "--steps", "many"), 2, "--steps many: N from 1 to 10000", NULL},
     {"Values of options", "too small", ARGS("transfer", "--steps", "0"), 2, "--steps 0: N from 1 to 10000", NULL},
     {"Values of options", "too large", ARGS("transfer", "--steps", "1e9"), 2, "--steps 1e9: N from 1 to 10000", NULL},
@@ -465,6 +503,14 @@ const error_row error_rows[] = {
     {"Values of options", "start past the end", ARGS("transfer", "--start", "9"), 2, "ref.y4m: --start lies behind its end: it has 9 frames", NULL},
     {"Values of options", "more frames than there are", ARGS("transfer", "--frames", "10"), 2, "ref.y4m: 10 frames asked for, only 9 there: ask for fewer with --frames, or lower --start or --stride", NULL},
     {"Values of options", "prompt that is no UTF-8", ARGS("transfer", "-p", "a \xff dog"), 2, "text is not UTF-8: byte 2 of 7 is 0xff; convert it to UTF-8", NULL},
+    {"Values of options", "device in words", ARGS("transfer", "--device", "first"), 2, "--device first: a whole number from 0 to 1023", NULL},
+    {"Values of options", "negative device", ARGS("transfer", "--device", "-1"), 2, "--device -1: a whole number from 0 to 1023", NULL},
+    {"Values of options", "too large a device", ARGS("transfer", "--device", "1024"), 2, "--device 1024: a whole number from 0 to 1023", NULL},
+    {"Values of options", "device of the CPU", ARGS("transfer", "--backend", "cpu", "--device", "1"), 2, "--device 1: backend cpu has none, only cuda does", NULL},
+    {"Values of options", "device of the plain backend", ARGS("transfer", "--backend", "ref", "--device", "1"), 2, "--device 1: backend ref has none, only cuda does", NULL},
+    {"Values of options", "type of the double backend", ARGS("transfer", "--backend", "ref64", "--dtype", "bf16"), 2, "backend ref64: dtype bf16, only auto (double) exists", NULL},
+    {"Values of options", "no such way with damage", ARGS("transfer", "--damaged", "skip"), 2, "--damaged skip: one of error|conceal", NULL},
+    {"Values of options", "no optimiser step", ARGS("transfer", "--inner-steps", "0"), 2, "--inner-steps 0: N from 1 to 1000", NULL},
     {"Outputs", "no such folder", ARGS("transfer", "-o", "absent/out.y4m"), 4, "absent/out.y4m: cannot be written: folder absent/: No such file or directory", NULL},
     {"Outputs", "below a file", ARGS("transfer", "-o", "ref.y4m/out.y4m"), 4, "ref.y4m/out.y4m: cannot be written: folder ref.y4m/: Not a directory", NULL},
     {"Outputs", "unknown ending", ARGS("transfer", "-o", "out.xyz"), 2, "out.xyz: unknown kind of output: end it in .mp4, .mov, .mkv, .webm, .gif, .y4m, \"/\" (PNG files), %05d.png, %05d.jpg or %05d.ppm", NULL},
@@ -478,6 +524,11 @@ const error_row error_rows[] = {
     {"Outputs", "stored run in no folder", ARGS("transfer", "--checkpoint", "1", "--checkpoint-file", "absent/s"), 4, "absent/s: cannot be written: folder absent/: No such file or directory", NULL},
     {"Outputs", "kept latent in no folder", ARGS("transfer", "--latent", "absent/l", "--steps", "1"), 4, "absent/l: cannot be written: folder absent/: No such file or directory", NULL},
     {"Outputs", "a folder where a file should be", ARGS("extract", "-m", "model", "-r", "ref.y4m", "-o", "model", "-y", "-q"), 4, "model: is a folder, expected the name of a file", NULL},
+    {"Outputs", "preview never", ARGS("transfer", "--preview", "0"), 2, "--preview 0: a whole number from 1 to 1e+09", NULL},
+    {"Outputs", "a place for no preview", ARGS("transfer", "--preview-path", "p.png"), 2, "--preview-path: say how often with --preview N", NULL},
+    {"Outputs", "preview of another kind", ARGS("transfer", "--preview", "1", "--preview-path", "p.jpg"), 2, "p.jpg: unknown kind of picture: end it in .png or .ppm", NULL},
+    {"Outputs", "preview in no folder", ARGS("transfer", "--preview", "1", "--preview-path", "absent/p.png"), 4, "absent/p.png: cannot be written: folder absent/: No such file or directory", NULL},
+    {"Outputs", "preview that is there already", ARGS("transfer", "--preview", "1", "--preview-path", "p.png"), 2, "p.png exists; -y overwrites it", make_png},
     {"Model files", "no such folder", ARGS("transfer", "-m", "nowhere"), 4, "nowhere: No such file or directory", NULL},
     {"Model files", "a folder without a model", ARGS("transfer", "-m", "nothing"), 6, "nothing: no model in this folder; expected config.json with a section 'dit', or the official files (diffusion_pytorch_model.safetensors, Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth, google/umt5-xxl/spiece.model)", make_nothing},
     {"Model files", "no such file", ARGS("transfer", "--dit", "absent.safetensors"), 4, "absent.safetensors: No such file or directory", NULL},
@@ -515,6 +566,7 @@ const error_row error_rows[] = {
     {"config.json", "other weights", ARGS("transfer", "-m", "bad"), 6, "bad/dit.safetensors: these are not the tensors of the DiT: 27 missing: blocks.8.modulation, blocks.8.self_attn.q.weight, blocks.8.self_attn.q.bias, blocks.8.self_attn.k.weight, …", make_config_layers},
     {"config.json", "file outside the folder", ARGS("transfer", "-m", "bad"), 5, "bad/config.json: dit.file is not the plain name of a file in the same folder", make_config_path},
     {"config.json", "unknown key of the method", ARGS("transfer", "-m", "bad"), 5, "bad/config.json: motion.lr_begin is no known setting", make_config_key},
+    {"config.json", "no optimiser step", ARGS("transfer", "-m", "bad"), 5, "bad/config.json: 'inner_steps' is not an integer from 1 to 1000", make_config_inner},
     {"Tokenizer", "no such file", ARGS("transfer", "--tokenizer", "nowhere"), 4, "nowhere: No such file or directory", NULL},
     {"Tokenizer", "empty", ARGS("transfer", "--tokenizer", "empty"), 5, "empty: the file is empty", make_empty},
     {"Tokenizer", "another kind of file", ARGS("transfer", "--tokenizer", "ref.y4m"), 5, "ref.y4m: a field has an unknown wire type at byte 12; this is not a whole SentencePiece model", NULL},
@@ -534,6 +586,7 @@ const error_row error_rows[] = {
     {"References", "Y4M cut within a frame", ARGS("transfer", "-r", "bad.y4m"), 5, "bad.y4m: frame 1 of the Y4M is cut off: 8735 of 9216 bytes; fetch the file again or take fewer frames (--frames)", make_cut_frame},
     {"References", "Y4M with a damaged frame mark", ARGS("transfer", "-r", "bad.y4m"), 5, "bad.y4m: frame 1 of the Y4M has no FRAME line", make_frame_mark},
     {"References", "cut Matroska head", ARGS("transfer", "-r", "bad.mkv"), 5, "bad.mkv: not a video that libav knows, or its head is damaged", make_cut_mkv},
+    {"References", "damaged in the middle", ARGS("transfer", "-r", "bad.mkv"), 5, "bad.mkv: damaged at frame …, … s (…): fetch the file again, use frames before or behind (--start, --frames), or mend it (--damaged conceal)", make_hole_mkv},
     {"Motion files", "no such file", ARGS("transfer", "-m", "model", "--motion", "absent.fvm", "-p", "x", "-o", "out.y4m", "-q", "--steps", "2", "--guided-steps", "1"), 4, "absent.fvm: No such file or directory", NULL},
     {"Motion files", "latent as motion", ARGS("transfer", "-m", "model", "--motion", "clip.latent", "-p", "x", "-o", "out.y4m", "-q", "--steps", "2", "--guided-steps", "1"), 5, "clip.latent: is a fastvmt-latent, expected a fastvmt-motion file", NULL},
     {"Motion files", "cut", ARGS("transfer", "-m", "model", "--motion", "cut.fvm", "-p", "x", "-o", "out.y4m", "-q", "--steps", "2", "--guided-steps", "1"), 5, "cut.fvm: a header of 1592 bytes in a file of 600 (at most 100000000): truncated, or no safetensors file", make_cut_motion},
@@ -544,6 +597,21 @@ const error_row error_rows[] = {
     {"Motion files", "other size", ARGS("transfer", "-m", "model", "--motion", "motion.fvm", "-p", "x", "-o", "out.y4m", "-q", "--steps", "2", "--guided-steps", "1", "--size", "32x32"), 7, "motion.fvm: was made for 64x48 with 9 frames, this run asks for another size", NULL},
     {"Motion files", "other weights", ARGS("transfer", "-m", "model", "--motion", "bad.fvm", "-p", "x", "-o", "out.y4m", "-q", "--steps", "2", "--guided-steps", "1"), 7, "bad.fvm: was made with another dit (hash 0b52f20140a3, now 6b52f20140a3)", make_hash},
     {"Motion files", "NaN", ARGS("transfer", "-m", "model", "--motion", "bad.fvm", "-p", "x", "-o", "out.y4m", "-q", "--steps", "2", "--guided-steps", "1"), 8, "bad.fvm: \"flows\" holds a value that is no number", make_nan_motion},
+    {"Show", "no video", ARGS("show"), 2, "show needs the video whose motion to draw", NULL},
+    {"Show", "two videos", ARGS("show", "ref.y4m", "-r", "ref.y4m", "--motion", "motion.fvm", "-o", "flow.y4m"), 2, "show takes one video", NULL},
+    {"Show", "neither motion nor model", ARGS("show", "ref.y4m", "-o", "flow.y4m"), 2, "show needs a motion file or a model: --motion FILE or -m DIR, one of the two", NULL},
+    {"Show", "motion and model", ARGS("show", "ref.y4m", "--motion", "motion.fvm", "-m", "model", "-o", "flow.y4m"), 2, "show needs a motion file or a model: --motion FILE or -m DIR, one of the two", NULL},
+    {"Show", "no output", ARGS("show", "ref.y4m", "--motion", "motion.fvm"), 2, "show needs an output: -o FILE", NULL},
+    {"Show", "settings beside a motion file", ARGS("show", "ref.y4m", "--motion", "motion.fvm", "--steps", "3", "-o", "flow.y4m"), 2, "--motion: the settings are those of the file; leave out --steps", NULL},
+    {"Show", "video that is absent", ARGS("show", "absent.mp4", "--motion", "motion.fvm", "-o", "flow.y4m"), 4, "absent.mp4: cannot be opened: No such file or directory", NULL},
+    {"Show", "motion file that is absent", ARGS("show", "ref.y4m", "--motion", "absent.fvm", "-o", "flow.y4m"), 4, "absent.fvm: No such file or directory", NULL},
+    {"Show", "latent as motion", ARGS("show", "ref.y4m", "--motion", "clip.latent", "-o", "flow.y4m"), 5, "clip.latent: is a fastvmt-latent, expected a fastvmt-motion file", NULL},
+    {"Show", "motion file as video", ARGS("show", "motion.fvm", "--motion", "motion.fvm", "-o", "flow.y4m"), 5, "motion.fvm: not a video that libav knows, or its head is damaged", NULL},
+    {"Show", "fewer frames than the motion file", ARGS("show", "ref.y4m", "--motion", "motion.fvm", "--start", "4", "-o", "flow.y4m"), 2, "ref.y4m: 9 frames asked for, only 5 there: ask for fewer with --frames, or lower --start or --stride", NULL},
+    {"Show", "unknown ending", ARGS("show", "ref.y4m", "--motion", "motion.fvm", "-o", "flow.xyz"), 2, "flow.xyz: unknown kind of output: end it in .mp4, .mov, .mkv, .webm, .gif, .y4m, \"/\" (PNG files), %05d.png, %05d.jpg or %05d.ppm", NULL},
+    {"Show", "output in no folder", ARGS("show", "ref.y4m", "--motion", "motion.fvm", "-o", "absent/flow.y4m"), 4, "absent/flow.y4m: cannot be written: folder absent/: No such file or directory", NULL},
+    {"Show", "output that is there already", ARGS("show", "ref.y4m", "--motion", "motion.fvm", "-o", "ref.y4m"), 2, "ref.y4m exists; -y overwrites it", NULL},
+    {"Show", "quality that the codec lacks", ARGS("show", "ref.y4m", "--motion", "motion.fvm", "-o", "flow.mp4", "--crf", "60"), 2, "--crf 60: 0 to 51 for h264", NULL},
     {"Stored runs", "no such file", ARGS("transfer", "--resume", "absent.state", "--steps", "2", "--guided-steps", "1", "--inner-steps", "1", "-p", "x"), 4, "absent.state: No such file or directory", NULL},
     {"Stored runs", "motion file as stored run", ARGS("transfer", "--resume", "motion.fvm", "--steps", "2", "--guided-steps", "1", "--inner-steps", "1", "-p", "x"), 5, "motion.fvm: is a fastvmt-motion, expected a fastvmt-state file", NULL},
     {"Stored runs", "cut", ARGS("transfer", "--resume", "cut.state", "--steps", "2", "--guided-steps", "1", "--inner-steps", "1", "-p", "x"), 5, "cut.state: a header of 1720 bytes in a file of 600 (at most 100000000): truncated, or no safetensors file", make_cut_state},
@@ -563,6 +631,38 @@ const error_row error_rows[] = {
     {"Cases of probe", "unknown kind", ARGS("probe", "case", "-o", "out"), 9, "case: unknown kind of case \"magic\"", make_magic},
     {"Cases of probe", "inputs are missing", ARGS("probe", "case", "-o", "out"), 5, "case adamw: case: no tensor in.x", make_adamw},
     {"Cases of probe", "weights that are not beside it", ARGS("probe", "case", "-o", "out"), 4, "case dit: ./w.safetensors: No such file or directory", make_no_weights},
+    {"Info", "no such file", ARGS("info", "absent"), 4, "absent: No such file or directory", NULL},
+    {"Info", "empty file", ARGS("info", "empty"), 5, "empty: the file is empty", make_empty},
+    {"Info", "a folder without a model", ARGS("info", "nothing"), 6, "nothing: no model in this folder; expected config.json with a section 'dit', or the official files (diffusion_pytorch_model.safetensors, Wan2.1_VAE.pth, models_t5_umt5-xxl-enc-bf16.pth, google/umt5-xxl/spiece.model)", make_nothing},
+    {"Info", "two files", ARGS("info", "ref.y4m", "model"), 2, "info needs one file or folder", NULL},
+    {"Info", "check of nothing", ARGS("info", "--check"), 2, "info needs one file or folder", NULL},
+    {"Info", "check of an absent model", ARGS("info", "--check", "absent"), 4, "absent: No such file or directory", NULL},
+    {"Info", "check of a video", ARGS("info", "--check", "ref.y4m"), 2, "ref.y4m: --check is for models and files of tensors", NULL},
+    {"Info", "check of a file cut short", ARGS("info", "--check", "cut.safetensors"), 5, "cut.safetensors: tensor 'decoder.upsamples.5.residual.2.weight' ends at byte 3156166 of 2979728 bytes of data: the file is truncated", make_cut_data},
+    {"Info", "check of a file with a wrong byte", ARGS("info", "--check", "bad.pth"), 5, "bad.pth: entry 'umt5_a/data/23' has checksum b91d6969, its directory says d064620c: damaged, or saved without checksums", make_checksum},
+    {"Info", "check of weights with NaN", ARGS("info", "--check", "bad"), 8, "bad/dit.safetensors: tensor 'blocks.3.ffn.0.weight': value 3 is NaN or infinite", make_nan},
+    {"Bench", "no such part", ARGS("bench", "--parts", "dit,vae"), 2, "the bench has no part 'vae'; it has dit, block, attention, text, encode, decode, load, memory, ops", NULL},
+    {"Bench", "no part", ARGS("bench", "--parts", ""), 2, "the bench is asked for no part", NULL},
+    {"Bench", "no such bench", ARGS("bench", "speed"), 2, "bench speed: bench takes nothing, ops or transfer", NULL},
+    {"Bench", "no such op", ARGS("bench", "ops", "--op", "dot"), 2, "no op 'dot'; such as linear, attention, conv3d", NULL},
+    {"Bench", "op of other parts", ARGS("bench", "--op", "linear"), 2, "--op belongs to part ops", NULL},
+    {"Bench", "parts of ops", ARGS("bench", "ops", "--parts", "dit"), 2, "bench ops takes no --parts", NULL},
+    {"Bench", "no such shape", ARGS("bench", "--shape", "7b"), 2, "shape 7b: one of tiny, 1.3b, 14b", NULL},
+    {"Bench", "no run", ARGS("bench", "--runs", "0"), 2, "--runs 0: a whole number from 1 to 1000", NULL},
+    {"Bench", "frames too large", ARGS("bench", "--size", "9000x9000"), 2, "bench of 9000x9000, 17 frames, 5 runs; possible are sides up to 8192, 1024 frames, 1000 runs", NULL},
+    {"Bench", "settings of a transfer", ARGS("bench", "--steps", "3"), 2, "--steps belongs to bench transfer", NULL},
+    {"Bench", "transfer without a model", ARGS("bench", "transfer"), 2, "bench transfer needs a model: -m DIR", NULL},
+    {"Bench", "parts of a transfer", ARGS("bench", "transfer", "-m", "model", "--parts", "dit"), 2, "bench transfer takes no --parts, --op, --full or --shape", NULL},
+    {"Bench", "model that is absent", ARGS("bench", "-m", "absent"), 4, "absent: No such file or directory", NULL},
+    {"Bench", "other weights than the transformer's", ARGS("bench", "--vae", "model/vae.safetensors"), 2, "bench reads a model's transformer only: -m DIR or --dit FILE", NULL},
+    {"Bench", "in double precision", ARGS("bench", "--backend", "ref64"), 9, "the bench computes in f32 or bf16, not in F64", NULL},
+    {"Made-up models", "a folder that holds a model", ARGS("make-model", "model"), 2, "model: a folder with something in it: name a new one", NULL},
+    {"Made-up models", "a file for the folder", ARGS("make-model", "ref.y4m"), 4, "ref.y4m: Not a directory", NULL},
+    {"Made-up models", "below no folder", ARGS("make-model", "absent/new"), 4, "absent/new: cannot be made: No such file or directory", NULL},
+    {"Made-up models", "no such shape", ARGS("make-model", "new", "--shape", "huge"), 2, "shape huge: one of tiny, 1.3b, 14b", NULL},
+    {"Made-up models", "no such text encoder", ARGS("make-model", "new", "--text-shape", "large"), 2, "text shape large: one of small, xxl", NULL},
+    {"Made-up models", "no such VAE", ARGS("make-model", "new", "--vae-shape", "large"), 2, "VAE shape large: one of small, wan", NULL},
+    {"Made-up models", "tokenizer that is absent", ARGS("make-model", "new", "--tokenizer", "absent"), 4, "absent: No such file or directory", NULL},
     {"Limits", "more memory than there is", ARGS("transfer", "--size", "8192x8192", "--frames", "81"), 3, "needs … MiB, free are …: use a smaller --size, fewer --frames…", NULL},
     {"Limits", "a size too large", ARGS("transfer", "--size", "99999x9"), 2, "--size 99999x9: WxH from 1 to 16384", NULL},
 };

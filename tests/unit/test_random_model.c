@@ -191,6 +191,15 @@ static void folders(void **state)
 static void refused(void **state)
 {
     (void)state;
+    assert_int_equal(system("rm -rf rm && mkdir rm && touch rm/.keep"), 0);
+    assert_int_equal(vmt_make_random_model(&bare, "rm", &(vmt_random_model){.shape = "tiny"}),
+                     VMT_E_ARG); /* what is in it stays */
+    assert_non_null(strstr(bare.message, "rm: "));
+    assert_int_equal(system("test \"$(ls -A rm)\" = .keep && rm -r rm"), 0);
+    assert_int_equal(vmt_make_random_model(
+                         &bare, "rm", &(vmt_random_model){.shape = "tiny", .tokenizer = "absent"}),
+                     VMT_E_IO);
+    assert_int_equal(access("rm", F_OK), -1);
     assert_int_equal(vmt_make_random_model(&bare, "rm", &(vmt_random_model){.shape = "2b"}),
                      VMT_E_ARG);
     assert_int_equal(vmt_make_random_model(&bare, "rm", &(vmt_random_model){.shape = NULL}),
