@@ -53,4 +53,8 @@ if(CUDNN_INCLUDE)
     set_source_files_properties(src/backend/cuda/cuda_cudnn.cpp PROPERTIES COMPILE_OPTIONS "-O1;-g0") # templates
 endif()
 target_link_libraries(fastvmt_cuda PRIVATE ${CMAKE_DL_LIBS} fastvmt_flags CUDA::cudart_static CUDA::cublasLt m)
+# One name is exported: what the C++ runtime linked in would add unifies with the one that cuDNN brings along.
+target_link_options(fastvmt_cuda PRIVATE -Wl,--version-script=${CMAKE_CURRENT_LIST_DIR}/fastvmt-cuda.map
+    -Wl,--exclude-libs,ALL)
+set_target_properties(fastvmt_cuda PROPERTIES LINK_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/fastvmt-cuda.map)
 add_dependencies(fastvmt fastvmt_cuda)

@@ -39,6 +39,11 @@ readelf -d "$so" | grep -q 'SONAME.*\[libfastvmt\.so\.0\]' || fail "SONAME: $(re
 nm -D --defined-only "$so" | awk '$2 != "A" {sub(/@.*/, "", $3); print $3}' | sort >exported
 [ "$(wc -l <declared)" -gt 20 ] || fail "the header's functions were not found: $(cat declared)"
 diff declared exported || fail "the header and the library's symbols differ (above)"
+cuda=$lib/fastvmt/libfastvmt-cuda.so
+if [ -e "$cuda" ]; then
+    names=$(nm -D --defined-only "$cuda" | awk '{print $3}')
+    [ "$names" = vmt_cuda_module_table ] || fail "libfastvmt-cuda.so exports more than its table: $names"
+fi
 
 # ---- the program, with no help of the build's folder
 program=moved/bin/fastvmt

@@ -69,20 +69,15 @@ static cuda_cudnn_conv describe(const vmt_tensor *y, const vmt_tensor *x, const 
     return c;
 }
 
-/* The plan, or NULL; a BF16 bias where none takes an F32 one. */
-static cuda_cudnn_plan *plan_of(vmt_ctx *ctx, cuda_cudnn_conv *c, bool has_bias)
+/* The plan, or NULL. */
+static cuda_cudnn_plan *plan_of(vmt_ctx *ctx, const cuda_cudnn_conv *c)
 {
     cuda_cudnn *library = cuda_cudnn_of(ctx);
     bool made = false;
 
     if (!library)
         return NULL;
-    c->bias_bytes = has_bias ? sizeof(float) : 0;
     cuda_cudnn_plan *plan = cuda_cudnn_find_conv(library, c, &made);
-    if (!plan && has_bias) {
-        c->bias_bytes = sizeof(uint16_t);
-        plan = cuda_cudnn_find_conv(library, c, &made);
-    }
     if (made)
         vmt_log(ctx, VMT_LOG_DEBUG,
                 "backend cuda: conv3d %" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 ", %" PRId64
@@ -90,6 +85,22 @@ static cuda_cudnn_plan *plan_of(vmt_ctx *ctx, cuda_cudnn_conv *c, bool has_bias)
                 c->batch * c->x[0], c->x[1], c->x[2], c->in, c->out, c->filter[0], c->filter[1],
                 c->filter[2], plan ? "cuDNN " : "products", plan ? cuda_cudnn_engine(plan) : "");
     return plan;
+}
+
+/* y = x + bias with the channels that y has; x may be y. */
+static enum vmt_status finish(vmt_ctx *ctx, const cuda_packed *filter, const vmt_tensor *y, void *x)
+{
+    const int64_t channels = y->shape[3], wide = x == y->data ? channels : filter->out;
+    const int64_t rows = vmt_numel(y) / channels;
+    const cuda_view from = {x, y->dtype};
+    cudaStream_t stream = cuda_of(ctx)->stream;
+    cudaError_t error = cudaSuccess;
+
+    if (filter->bias)
+        error = cuda_add_bias(stream, cuda_view_of(y), from, filter->bias, rows, channels, wide);
+    else if (x != y->data)
+        error = cuda_fit_channels(stream, cuda_view_of(y), from, rows, channels, wide);
+    return cuda_check(ctx, "conv3d", error);
 }
 
 /* *done false where cuDNN has no kernel, or is not there. */
@@ -105,8 +116,8 @@ static enum vmt_status fused(vmt_ctx *ctx, bool *done, vmt_tensor *y, const vmt_
     *done = false;
     if (ctx->act != VMT_BF16 || !aligned)
         return VMT_OK;
-    cuda_cudnn_conv conv = describe(y, x, w, filter, geometry);
-    cuda_cudnn_plan *plan = plan_of(ctx, &conv, filter->bias != NULL);
+    const cuda_cudnn_conv conv = describe(y, x, w, filter, geometry);
+    cuda_cudnn_plan *plan = plan_of(ctx, &conv);
     if (!plan)
         return VMT_OK;
     *done = true;
@@ -118,17 +129,10 @@ static enum vmt_status fused(vmt_ctx *ctx, bool *done, vmt_tensor *y, const vmt_
     data[CUDA_CUDNN_X] = fill_x ? wide_x : x->data;
     data[CUDA_CUDNN_Y] = fill_y ? wide_y : y->data;
     data[CUDA_CUDNN_FILTER] = filter->matrix;
-    data[CUDA_CUDNN_BIAS] =
-        conv.bias_bytes == sizeof(float) ? (void *)filter->bias : (void *)filter->bias_bf16;
     if (fill_x)
         VMT_TRY(fill_channels(ctx, filter, x, wide_x));
     VMT_TRY(cuda_cudnn_execute(ctx, "conv3d", plan, data, memory));
-    if (!fill_y)
-        return VMT_OK;
-    return cuda_check(ctx, "conv3d",
-                      cuda_fit_channels(cuda_of(ctx)->stream, cuda_view_of(y),
-                                        (cuda_view){wide_y, y->dtype}, vmt_numel(y) / y->shape[3],
-                                        y->shape[3], filter->out));
+    return finish(ctx, filter, y, data[CUDA_CUDNN_Y]);
 }
 
 #else

@@ -7,6 +7,7 @@
 #define NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
 #include <cudnn_frontend.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <dlfcn.h>
@@ -204,7 +205,6 @@ static fe::graph::Tensor_attributes channels_last(const char *name, int64_t uid,
 
 static void add_conv(fe::graph::Graph &g, const cuda_cudnn_conv &c)
 {
-    static const int64_t point[3] = {1, 1, 1};
     const auto axes = [&c](const int64_t space[3]) {
         return std::vector<int64_t>(space + 3 - c.axes, space + 3);
     };
@@ -217,20 +217,8 @@ static void add_conv(fe::graph::Graph &g, const cuda_cudnn_conv &c)
                               .set_pre_padding(axes(c.before))
                               .set_post_padding(axes(c.after))
                               .set_stride(axes(c.stride))
-                              .set_dilation(axes(point)));
+                              .set_dilation(std::vector<int64_t>((size_t)c.axes, 1)));
     const auto wanted = channels_last("y", CUDA_CUDNN_Y, c.axes, c.batch, c.out, c.y);
-    if (c.bias_bytes) {
-        auto bias = g.tensor(channels_last("bias", CUDA_CUDNN_BIAS, c.axes, 1, c.out, point)
-                                 .set_data_type(c.bias_bytes == 4 ? fe::DataType_t::FLOAT
-                                                                  : fe::DataType_t::BFLOAT16));
-        y->set_dim(wanted.get_dim())
-            .set_stride(wanted.get_stride())
-            .set_data_type(fe::DataType_t::FLOAT);
-        y = g.pointwise(y, bias,
-                        fe::graph::Pointwise_attributes()
-                            .set_name("add_bias")
-                            .set_mode(fe::PointwiseMode_t::ADD));
-    }
     y->set_output(true)
         .set_uid(CUDA_CUDNN_Y)
         .set_dim(wanted.get_dim())
@@ -238,20 +226,13 @@ static void add_conv(fe::graph::Graph &g, const cuda_cudnn_conv &c)
         .set_data_type(fe::DataType_t::BFLOAT16);
 }
 
-static std::vector<int64_t> conv_pointers(const cuda_cudnn_conv &c)
-{
-    std::vector<int64_t> uids = {CUDA_CUDNN_X, CUDA_CUDNN_FILTER, CUDA_CUDNN_Y};
-
-    if (c.bias_bytes)
-        uids.push_back(CUDA_CUDNN_BIAS);
-    return uids;
-}
-
 /* ---------------------------------------------------------------- plans */
 
-/* Kernels by transforms, with sums narrower than F32 or in an order of chance are out. */
+/* Kernels by transforms, with sums narrower than F32 or in an order of chance are out; so are those
+ * that are compiled at run time. */
 static void keep_exact(fe::graph::Graph &graph)
 {
+    graph.deselect_behavior_notes({fe::BehaviorNote_t::RUNTIME_COMPILATION});
     graph.deselect_numeric_notes(
         {fe::NumericalNote_t::NONDETERMINISTIC, fe::NumericalNote_t::REDUCED_PRECISION_REDUCTION,
          fe::NumericalNote_t::FFT, fe::NumericalNote_t::WINOGRAD,
@@ -277,7 +258,27 @@ static void build(cudnnHandle_t handle, const cuda_cudnn_shape &shape, cuda_cudn
     plan.graph = graph;
 }
 
-static void build(cudnnHandle_t handle, const cuda_cudnn_conv &conv, cuda_cudnn_plan &plan)
+/* Makes one plan of those that cuDNN proposes, by its order alone: nothing is timed, so that each
+ * run takes the same.  Of the first few, kernels for clusters of thread blocks (which chips from
+ * compute capability 9.0 on have) come first: cuDNN ranks older ones above them that take half as
+ * long again.  Numbers of engines differ between versions; the type of the knob that sets a
+ * cluster's size, which is in the name of the plan, does not. */
+static bool choose(fe::graph::Graph &graph)
+{
+    static const int64_t first_few = 10;
+    const std::string cluster = "_k" + std::to_string(CUDNN_KNOB_TYPE_TILE_CGA_M) + "=";
+    const int64_t count = std::min(graph.get_execution_plan_count(), first_few);
+    std::string name;
+
+    for (int64_t i = 0; i < count; i++)
+        if (graph.get_plan_name_at_index(i, name).is_good() &&
+            name.find(cluster) != std::string::npos && graph.build_plan_at_index(i).is_good())
+            return true;
+    return graph.build_plans(fe::BuildPlanPolicy_t::HEURISTICS_CHOICE).is_good();
+}
+
+static bool build_by(fe::HeurMode_t mode, cudnnHandle_t handle, const cuda_cudnn_conv &conv,
+                     cuda_cudnn_plan &plan)
 {
     auto graph = std::make_shared<fe::graph::Graph>();
 
@@ -286,13 +287,20 @@ static void build(cudnnHandle_t handle, const cuda_cudnn_conv &conv, cuda_cudnn_
         .set_compute_data_type(fe::DataType_t::FLOAT);
     add_conv(*graph, conv);
     if (graph->validate().is_bad() || graph->build_operation_graph(handle).is_bad() ||
-        graph->create_execution_plans({fe::HeurMode_t::A, fe::HeurMode_t::FALLBACK}).is_bad())
-        return;
+        graph->create_execution_plans({mode}).is_bad())
+        return false;
     keep_exact(*graph);
-    if (graph->check_support(handle).is_bad() || graph->build_plans(handle).is_bad())
-        return;
-    plan.pointers = conv_pointers(conv);
+    if (!choose(*graph))
+        return false;
+    plan.pointers = {CUDA_CUDNN_X, CUDA_CUDNN_FILTER, CUDA_CUDNN_Y};
     plan.graph = graph;
+    return true;
+}
+
+static void build(cudnnHandle_t handle, const cuda_cudnn_conv &conv, cuda_cudnn_plan &plan)
+{
+    if (!build_by(fe::HeurMode_t::A, handle, conv, plan))
+        build_by(fe::HeurMode_t::FALLBACK, handle, conv, plan);
 }
 
 static bool same_shape(const cuda_cudnn_shape &a, const cuda_cudnn_shape &b)

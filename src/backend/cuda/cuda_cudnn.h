@@ -25,14 +25,13 @@ typedef struct cuda_cudnn_shape {
     bool has_lse; /* forward: writes it; backward: always true */
 } cuda_cudnn_shape;
 
-/* Convolution with the bias added in F32.  Axes of space outermost first, those in front of the
- * last `axes` unused; channels last: x: [batch, x.., in], filter: [out, filter.., in], y: [batch,
- * y.., out]; bias: [out]. */
+/* Convolution.  Axes of space outermost first, those in front of the last `axes` unused; channels
+ * last: x: [batch, x.., in], filter: [out, filter.., in], y: [batch, y.., out].  No bias: the
+ * kernels that add one are compiled when they are asked for, half a second for each shape. */
 typedef struct cuda_cudnn_conv {
     int64_t axes; /* 2 or 3 */
     int64_t batch, in, out;
     int64_t x[3], filter[3], y[3], stride[3], before[3], after[3]; /* before, after: zeros */
-    int64_t bias_bytes; /* of an element: 4 F32, 2 BF16, 0 no bias */
 } cuda_cudnn_conv;
 
 enum {
@@ -47,7 +46,6 @@ enum {
     CUDA_CUDNN_DV,
     CUDA_CUDNN_X,
     CUDA_CUDNN_FILTER,
-    CUDA_CUDNN_BIAS,
     CUDA_CUDNN_Y,
     CUDA_CUDNN_POINTERS
 };

@@ -119,6 +119,13 @@ typedef struct cuda_window {
 cudaError_t cuda_unroll(cudaStream_t s, cuda_view y, cuda_view x, cuda_window w, int64_t first,
                         int64_t rows);
 
+/* ---- cuda_bias.cu */
+
+/* y[i, c] = x[i, c] + bias[c] for the channels of y, of which x may have more; y may be x when it
+ * has none more. */
+cudaError_t cuda_add_bias(cudaStream_t s, cuda_view y, cuda_view x, const float *bias, int64_t rows,
+                          int64_t y_channels, int64_t x_channels);
+
 /* ---- cuda_flow.cu */
 
 typedef struct cuda_flow_geometry {
