@@ -2,12 +2,16 @@
  *
  * Attention on several threads, again and again on the same tensors: the bits stay the same, with
  * own kernels for any number of threads.  Through oneDNN (level amx) the shapes need scratchpads of
- * different sizes, so that threads which share one by mistake disturb each other.
+ * different sizes, so that threads which share one by mistake disturb each other.  And the turns
+ * that threads take in a sum, where most of them have to sleep: one that is not woken hangs.
  */
 #include "testing.h"
 
 #ifdef FASTVMT_HAVE_DNNL
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cpu/cpu_turn.h"
+
+#include <time.h>
 #endif
 
 #include <stdlib.h>
@@ -112,13 +116,58 @@ static void test_two_heads_f32(void **state)
     repeat("f32", 2);
 }
 
+#ifdef FASTVMT_HAVE_DNNL
+enum { TAKERS = 8, TURNS = 4000, PAUSE_EVERY = 50 };
+
+/* What the takers share; `next` and `order` are guarded by the turns alone. */
+static struct turns {
+    cpu_queue queue;
+    atomic_int turn;
+    int next, order[TURNS];
+} turns;
+
+/* Turns first, first + TAKERS, …  Now and then one keeps the others waiting for 1 ms. */
+static void *take_turns(void *first)
+{
+    for (int t = *(const int *)first; t < TURNS; t += TAKERS) {
+        cpu_turn_await(&turns.queue, &turns.turn, t);
+        if (t % PAUSE_EVERY == 0)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        turns.order[turns.next++] = t;
+        cpu_turn_pass(&turns.queue, &turns.turn, t + 1);
+    }
+    return NULL;
+}
+
+static void test_turns(void **state)
+{
+    pthread_t threads[TAKERS];
+    int first[TAKERS];
+
+    (void)state;
+    atomic_init(&turns.turn, 0);
+    cpu_queue_open(&turns.queue);
+    for (int i = 0; i < TAKERS; i++) {
+        first[i] = i;
+        assert_int_equal(pthread_create(&threads[i], NULL, take_turns, &first[i]), 0);
+    }
+    for (int i = 0; i < TAKERS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    cpu_queue_close(&turns.queue);
+    assert_int_equal(turns.next, TURNS);
+    for (int t = 0; t < TURNS; t++)
+        assert_int_equal(turns.order[t], t);
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_one_head_bf16),
-        cmocka_unit_test(test_two_heads_bf16),
-        cmocka_unit_test(test_one_head_f32),
-        cmocka_unit_test(test_two_heads_f32),
+        cmocka_unit_test(test_one_head_bf16), cmocka_unit_test(test_two_heads_bf16),
+        cmocka_unit_test(test_one_head_f32),  cmocka_unit_test(test_two_heads_f32),
+#ifdef FASTVMT_HAVE_DNNL
+        cmocka_unit_test(test_turns),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,7 +9,6 @@
 #include "backend/cpu/cpu_attention.h"
 
 #include <math.h>
-#include <omp.h>
 
 enum { QUERY_BLOCK = 96, MIN_QUERY_BLOCK = 12, KEY_BLOCK = 512 };
 
@@ -25,8 +24,7 @@ typedef struct forward {
     int64_t blocks; /* of queries, of a head */
     uint32_t *packed;
     int64_t k_units, head_units; /* of a head's keys; of keys and values */
-    unsigned char *own;
-    size_t own_bytes;
+    cpu_parts scratch;
 } forward;
 
 /* A thread's scratch. */
@@ -63,25 +61,6 @@ static void pack(const forward *f, int64_t head, int64_t slot, int64_t first)
                             h->pairs);
     h->kernels->pack_along(v + first / h->per_unit * h->kernels->panel, cpu_along_panel(h, h->nk),
                            cpu_head_rows(h, f->v, head, first), count, h->d, h->pairs);
-}
-
-/* The block's logits with keys first… */
-static void logits(const forward *f, const block *b, const uint32_t *k, int64_t rows, int64_t first,
-                   int64_t count)
-{
-    const cpu_heads *h = &f->h;
-    const cpu_product product = {.a = b->q,
-                                 .a_row = h->steps,
-                                 .a_step = 1,
-                                 .b = k + first * h->steps,
-                                 .b_panel = h->steps * h->kernels->panel,
-                                 .b_step = h->kernels->panel,
-                                 .c_row = KEY_BLOCK,
-                                 .rows = rows,
-                                 .columns = count,
-                                 .steps = h->steps,
-                                 .pairs = h->pairs};
-    h->kernels->product(b->s, &product);
 }
 
 /* o = fix o + P v. */
@@ -121,8 +100,7 @@ static void store(const forward *f, const block *b, int64_t head, int64_t first,
 static void run_block(const forward *f, int64_t head, int64_t slot, int64_t first)
 {
     const cpu_heads *h = &f->h;
-    unsigned char *const own = f->own + (size_t)omp_get_thread_num() * f->own_bytes;
-    vmt_arena arena = {.base = own, .capacity = f->own_bytes};
+    vmt_arena arena = cpu_own_arena(&f->scratch);
     const block b = lay_out(f, &arena);
     const uint32_t *const k = f->packed + slot * f->head_units, *const v = k + f->k_units;
     const int64_t rows = cpu_min(f->rows, h->nq - first), p_row = KEY_BLOCK / h->per_unit;
@@ -133,7 +111,7 @@ static void run_block(const forward *f, int64_t head, int64_t slot, int64_t firs
         b.max[i] = -INFINITY, b.sum[i] = 0;
     for (int64_t j = 0; j < h->nk; j += KEY_BLOCK) {
         const int64_t count = cpu_min(KEY_BLOCK, h->nk - j);
-        logits(f, &b, k, rows, j, count);
+        cpu_head_product(h, b.s, KEY_BLOCK, b.q, rows, k + j * h->steps, count);
         for (int64_t i = 0; i < rows; i++) {
             float *const s = b.s + i * KEY_BLOCK;
             const float *bias = f->bias ? (const float *)f->bias->data +
@@ -163,22 +141,17 @@ static void choose_blocks(forward *f, int threads)
 static enum vmt_status take_memory(vmt_ctx *ctx, forward *f, int64_t *at_once)
 {
     vmt_arena measure = vmt_arena_measure();
-    size_t head_bytes, packed, own, total;
-    void *memory = NULL;
+    size_t head_bytes, packed;
 
     f->k_units = cpu_across_units(&f->h, f->h.nk);
     f->head_units = f->k_units + f->h.panels * cpu_along_panel(&f->h, f->h.nk);
     head_bytes = (size_t)f->head_units * sizeof(uint32_t);
     *at_once = cpu_heads_at_once(&f->h, head_bytes);
     (void)lay_out(f, &measure);
-    f->own_bytes = (measure.used + VMT_ARENA_ALIGN - 1) / VMT_ARENA_ALIGN * VMT_ARENA_ALIGN;
-    if (!vmt_mul_size(head_bytes, (size_t)*at_once, &packed) ||
-        !vmt_mul_size(f->own_bytes, (size_t)ctx->threads, &own) ||
-        !vmt_add_size(packed, own, &total))
-        packed = 0, total = SIZE_MAX;
-    VMT_TRY(cpu_scratch(ctx, &memory, total));
-    f->packed = memory;
-    f->own = (unsigned char *)memory + packed;
+    if (!vmt_mul_size(head_bytes, (size_t)*at_once, &packed))
+        packed = SIZE_MAX;
+    VMT_TRY(cpu_scratch_parts(ctx, &f->scratch, packed, measure.used));
+    f->packed = (uint32_t *)(void *)f->scratch.shared;
     return VMT_OK;
 }
 

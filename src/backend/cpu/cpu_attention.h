@@ -66,6 +66,24 @@ static inline int64_t cpu_along_panel(const cpu_heads *h, int64_t rows)
     return (rows + h->per_unit - 1) / h->per_unit * h->kernels->panel;
 }
 
+/* c = a xᵀ of rows as pack_rows, and `columns` rows x as pack_across leaves them: q kᵀ, do vᵀ. */
+static inline void cpu_head_product(const cpu_heads *h, float *c, int64_t c_row, const uint32_t *a,
+                                    int64_t rows, const uint32_t *x, int64_t columns)
+{
+    const cpu_product product = {.a = a,
+                                 .a_row = h->steps,
+                                 .a_step = 1,
+                                 .b = x,
+                                 .b_panel = h->steps * h->kernels->panel,
+                                 .b_step = h->kernels->panel,
+                                 .c_row = c_row,
+                                 .rows = rows,
+                                 .columns = columns,
+                                 .steps = h->steps,
+                                 .pairs = h->pairs};
+    h->kernels->product(c, &product);
+}
+
 /* Heads that are packed at a time: as many as fit into PACKED_BYTES, at least one. */
 static inline int64_t cpu_heads_at_once(const cpu_heads *h, size_t bytes_of_one)
 {

@@ -8,10 +8,6 @@
  */
 #include "backend/cpu/cpu_attention.h"
 
-#include <omp.h>
-#include <sched.h>
-#include <stdatomic.h>
-
 enum { QUERY_BLOCK = 144, KEY_BLOCK = 192 };
 
 #define LOG2_E 1.44269504088896341
@@ -22,8 +18,9 @@ typedef struct backward {
     vmt_tensor *dq, *dk, *dv;
     double scale;
     int64_t query_blocks, key_blocks;
-    unsigned char *heads, *own;
-    size_t head_bytes, own_bytes;
+    size_t head_bytes;
+    cpu_parts scratch; /* of heads; of threads */
+    cpu_queue *queues;
     atomic_llong next; /* task to begin */
 } backward;
 
@@ -34,6 +31,7 @@ typedef struct head {
     float *dq;                      /* sums, [QUERY_BLOCK, width] */
     float *lse, *delta;             /* log2 e lse; Σ do o */
     atomic_int *turn;               /* blocks of keys that have added to dq of a block of queries */
+    cpu_queue *queue;
 } head;
 
 /* A thread's scratch. */
@@ -94,14 +92,17 @@ static block lay_out(const backward *b, vmt_arena *arena)
 
 static head head_at(const backward *b, int64_t slot)
 {
-    vmt_arena arena = {.base = b->heads + (size_t)slot * b->head_bytes, .capacity = b->head_bytes};
-    return lay_out_head(b, &arena);
+    vmt_arena arena = {.base = b->scratch.shared + (size_t)slot * b->head_bytes,
+                       .capacity = b->head_bytes};
+    head x = lay_out_head(b, &arena);
+
+    x.queue = &b->queues[slot % CPU_QUEUES];
+    return x;
 }
 
 static block own_block(const backward *b)
 {
-    vmt_arena arena = {.base = b->own + (size_t)omp_get_thread_num() * b->own_bytes,
-                       .capacity = b->own_bytes};
+    vmt_arena arena = cpu_own_arena(&b->scratch);
     return lay_out(b, &arena);
 }
 
@@ -165,25 +166,6 @@ static void pack_keys(const backward *b, const block *own, int64_t number, int64
     h->kernels->pack_along(own->k_along, cpu_along_panel(h, KEY_BLOCK), k, count, h->d, h->pairs);
 }
 
-/* q kᵀ or do vᵀ. */
-static void logits(const backward *b, float *c, const uint32_t *a, const uint32_t *keys,
-                   int64_t rows, int64_t count)
-{
-    const cpu_heads *h = &b->h;
-    const cpu_product product = {.a = a,
-                                 .a_row = h->steps,
-                                 .a_step = 1,
-                                 .b = keys,
-                                 .b_panel = h->steps * h->kernels->panel,
-                                 .b_step = h->kernels->panel,
-                                 .c_row = KEY_BLOCK,
-                                 .rows = rows,
-                                 .columns = count,
-                                 .steps = h->steps,
-                                 .pairs = h->pairs};
-    h->kernels->product(c, &product);
-}
-
 /* Pᵀ do or dSᵀ q into the sums of the keys. */
 static void spread(const backward *b, float *c, const uint32_t *a, const uint32_t *along,
                    int64_t rows, int64_t count, bool add)
@@ -223,8 +205,7 @@ static void mix(const backward *b, const block *own, const head *x, int64_t i, i
                                  .add = key_block > 0,
                                  .pairs = h->pairs};
 
-    while (atomic_load_explicit(&x->turn[i], memory_order_acquire) != (int)key_block)
-        sched_yield();
+    cpu_turn_await(x->queue, &x->turn[i], (int)key_block);
     h->kernels->product(x->dq + i * QUERY_BLOCK * h->width, &product);
 }
 
@@ -269,8 +250,10 @@ static void run_task(const backward *b, int64_t number, int64_t slot, int64_t ke
     for (int64_t i = 0; i < b->query_blocks; i++) {
         const int64_t query = i * QUERY_BLOCK, rows = cpu_min(QUERY_BLOCK, h->nq - query);
         const int64_t along = i * along_units(h, QUERY_BLOCK);
-        logits(b, own.s, x.q_rows + query * h->steps, own.k_across, rows, count);
-        logits(b, own.dp, x.dout_rows + query * h->steps, own.v_across, rows, count);
+        cpu_head_product(h, own.s, KEY_BLOCK, x.q_rows + query * h->steps, rows, own.k_across,
+                         count);
+        cpu_head_product(h, own.dp, KEY_BLOCK, x.dout_rows + query * h->steps, rows, own.v_across,
+                         count);
         softmax(b, &own, &x, i, rows, count);
         if (b->dk) {
             spread(b, own.dv, p, x.dout_along + along, rows, count, i > 0);
@@ -279,7 +262,7 @@ static void run_task(const backward *b, int64_t number, int64_t slot, int64_t ke
         mix(b, &own, &x, i, key_block, rows, count);
         if (key_block + 1 == b->key_blocks)
             store_rows(b, b->dq, number, query, x.dq + query * h->width, rows, scale);
-        atomic_store_explicit(&x.turn[i], (int)key_block + 1, memory_order_release);
+        cpu_turn_pass(x.queue, &x.turn[i], (int)key_block + 1);
     }
     if (b->dk) {
         store_rows(b, b->dk, number, first, own.dk, count, scale);
@@ -293,22 +276,15 @@ static enum vmt_status take_memory(vmt_ctx *ctx, backward *b, int64_t *at_once)
 {
     const size_t mask = VMT_ARENA_ALIGN - 1;
     vmt_arena one_head = vmt_arena_measure(), one_thread = vmt_arena_measure();
-    size_t heads, own, total;
-    void *memory = NULL;
+    size_t heads;
 
     (void)lay_out_head(b, &one_head);
     (void)lay_out(b, &one_thread);
     b->head_bytes = (one_head.used + mask) & ~mask;
-    b->own_bytes = (one_thread.used + mask) & ~mask;
     *at_once = cpu_heads_at_once(&b->h, b->head_bytes);
-    if (!vmt_mul_size(b->head_bytes, (size_t)*at_once, &heads) ||
-        !vmt_mul_size(b->own_bytes, (size_t)ctx->threads, &own) ||
-        !vmt_add_size(heads, own, &total))
-        heads = 0, total = SIZE_MAX;
-    VMT_TRY(cpu_scratch(ctx, &memory, total));
-    b->heads = memory;
-    b->own = (unsigned char *)memory + heads;
-    return VMT_OK;
+    if (!vmt_mul_size(b->head_bytes, (size_t)*at_once, &heads))
+        heads = SIZE_MAX;
+    return cpu_scratch_parts(ctx, &b->scratch, heads, one_thread.used);
 }
 
 /* δ_i = Σ do_i o_i; dv = Pᵀ do; ds = P ⊙ (do vᵀ - δ); dq = scale ds k; dk = scale dsᵀ q.
@@ -328,7 +304,8 @@ enum vmt_status cpu_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, 
                   .dq = dq,
                   .dk = dk,
                   .dv = dv,
-                  .scale = scale};
+                  .scale = scale,
+                  .queues = cpu_of(ctx)->queues};
     int64_t at_once;
 
     if (cpu_of(ctx)->dnnl_attention && ctx->act == VMT_BF16)

@@ -26,6 +26,8 @@ static void close_cpu(vmt_ctx *ctx)
         dnnl_engine_destroy(state->engine);
     free(state->scratch.memory);
     free(state->pad.memory);
+    for (int i = 0; i < CPU_QUEUES; i++)
+        cpu_queue_close(&state->queues[i]);
     vmt_free(state);
     ctx->backend = NULL;
 }
@@ -191,6 +193,8 @@ enum vmt_status vmt_backend_cpu_open(vmt_ctx *ctx)
     cpu_state *state = memory;
     fill_table(&state->ops);
     use_best_level(state);
+    for (int i = 0; i < CPU_QUEUES; i++)
+        cpu_queue_open(&state->queues[i]);
     dnnl_status_t status = dnnl_engine_create(&state->engine, dnnl_cpu, 0);
     if (status == dnnl_success)
         status = dnnl_stream_create(&state->stream, state->engine, dnnl_stream_default_flags);

@@ -2,17 +2,14 @@
  *
  * Attention motion flow against all keys of a frame, a block of queries at a time:
  *     dz_p = s a_p (g_u (u_p - ū) + g_v (v_p - v̄));   dq = Σ_p dz_p k_p;   dk_p += dz_p q
- * with a = softmax(s q·k), (ū, v̄) the expected place.  dk of a block of keys is added up in the
- * order of the queries: a task waits for its turn, as in attention's backward.
+ * with a = softmax(s q·k), (ū, v̄) the expected place.  Backward, dz of some blocks of queries is
+ * kept; then each block of keys adds up its dk over them, in their order.
  */
 #include "backend/cpu/cpu_flow.h"
 
-#include <omp.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <string.h>
 
-enum { QUERIES = 48, KEYS = 192 };
+enum { QUERIES = 48, KEYS = 48, KEPT_BYTES = 3 << 20 };
 
 typedef struct frame {
     const cpu_kernels *kernels;
@@ -22,10 +19,9 @@ typedef struct frame {
     float *k_rows, *q_rows; /* [tokens rounded up, row]; q_rows for the backward */
     float *u, *v;           /* places of the tokens */
     float *dk;              /* sums, [tokens rounded up, row] */
-    atomic_int *turn;       /* of each block of keys: blocks of queries added */
-    unsigned char *own;     /* scratch of the threads */
-    size_t own_bytes;
-    atomic_llong next;
+    float *dz;              /* backward: [kept, tokens rounded up, QUERIES] */
+    int64_t kept;           /* blocks of queries; forward 0: each thread has z of one block */
+    cpu_parts scratch;
 } frame;
 
 /* A thread's scratch. */
@@ -36,10 +32,14 @@ typedef struct block {
     float *from;   /* [4, QUERIES] */
 } block;
 
+static int64_t z_floats(const frame *f)
+{
+    return cpu_round_up(f->tokens, CPU_TILE_ROWS) * QUERIES;
+}
+
 static block lay_out(const frame *f, vmt_arena *arena)
 {
-    const int64_t keys = cpu_round_up(f->tokens, CPU_TILE_ROWS);
-    block b = {.z = cpu_take_floats(arena, keys * QUERIES)};
+    block b = {.z = f->kept ? NULL : cpu_take_floats(arena, z_floats(f))};
 
     b.packed = cpu_take_floats(arena, cpu_round_up(QUERIES, f->kernels->panel) * f->d);
     b.rows = cpu_take_floats(arena, QUERIES * f->row);
@@ -47,28 +47,30 @@ static block lay_out(const frame *f, vmt_arena *arena)
     return b;
 }
 
-static void lay_out_shared(frame *f, vmt_arena *arena, bool backward)
+static void lay_out_shared(frame *f, vmt_arena *arena)
 {
     const int64_t rows = cpu_round_up(f->tokens, CPU_TILE_ROWS) * f->row;
 
     f->k_rows = cpu_take_floats(arena, rows);
     f->u = cpu_take_floats(arena, f->tokens);
     f->v = cpu_take_floats(arena, f->tokens);
-    if (backward) {
+    if (f->kept) {
         f->q_rows = cpu_take_floats(arena, rows);
         f->dk = cpu_take_floats(arena, rows);
-        f->turn = vmt_arena_take(arena, (size_t)(f->tokens / KEYS + 1) * sizeof(atomic_int));
+        f->dz = cpu_take_floats(arena, f->kept * z_floats(f));
     }
+}
+
+static int64_t blocks_of(const frame *f)
+{
+    return (f->tokens + QUERIES - 1) / QUERIES;
 }
 
 /* Memory, places, and copies of the rows with room behind them. */
 static enum vmt_status open_frame(vmt_ctx *ctx, frame *f, const vmt_tensor *q, const vmt_tensor *k,
                                   const vmt_flow_geometry *g, double logit_scale, bool backward)
 {
-    const size_t mask = VMT_ARENA_ALIGN - 1;
     vmt_arena shared = vmt_arena_measure(), own = vmt_arena_measure();
-    size_t all, total;
-    void *memory = NULL;
 
     *f = (frame){.kernels = cpu_of(ctx)->kernels,
                  .tokens = k->shape[0],
@@ -77,23 +79,19 @@ static enum vmt_status open_frame(vmt_ctx *ctx, frame *f, const vmt_tensor *q, c
                  .grid_w = g->grid_w,
                  .s = cpu_logit_factor(logit_scale, k->shape[1]),
                  .q = q->data};
-    lay_out_shared(f, &shared, backward);
+    if (backward) {
+        const int64_t fit = KEPT_BYTES / (z_floats(f) * (int64_t)sizeof(float));
+        f->kept = cpu_min(fit > ctx->threads ? fit : ctx->threads, blocks_of(f));
+    }
+    lay_out_shared(f, &shared);
     (void)lay_out(f, &own);
-    f->own_bytes = (own.used + mask) & ~mask;
-    const size_t first = (shared.used + mask) & ~mask;
-    if (!vmt_mul_size(f->own_bytes, (size_t)ctx->threads, &all) ||
-        !vmt_add_size(all, first, &total))
-        total = SIZE_MAX;
-    VMT_TRY(cpu_scratch(ctx, &memory, total));
-    shared = (vmt_arena){.base = memory, .capacity = first};
-    lay_out_shared(f, &shared, backward);
-    f->own = (unsigned char *)memory + first;
+    VMT_TRY(cpu_scratch_parts(ctx, &f->scratch, shared.used, own.used));
+    shared = (vmt_arena){.base = f->scratch.shared, .capacity = f->scratch.shared_bytes};
+    lay_out_shared(f, &shared);
     for (int64_t i = 0; i < f->tokens; i++) {
         f->u[i] = (float)(i / g->grid_w);
         f->v[i] = (float)(i % g->grid_w);
     }
-    for (int64_t i = 0; backward && i <= f->tokens / KEYS; i++)
-        atomic_init(&f->turn[i], 0);
     f->kernels->pack_rows(cpu_units(f->k_rows), f->row, (cpu_rows){k->data, f->d, false}, f->tokens,
                           f->d, false);
     if (backward)
@@ -104,8 +102,7 @@ static enum vmt_status open_frame(vmt_ctx *ctx, frame *f, const vmt_tensor *q, c
 
 static block own_block(const frame *f)
 {
-    vmt_arena arena = {.base = f->own + (size_t)omp_get_thread_num() * f->own_bytes,
-                       .capacity = f->own_bytes};
+    vmt_arena arena = cpu_own_arena(&f->scratch);
     return lay_out(f, &arena);
 }
 
@@ -232,29 +229,52 @@ static void query_gradient(const frame *f, const block *b, float *dq, int64_t co
         f->kernels->add(dq + i * f->d, dq + i * f->d, b->rows + i * f->row, f->d);
 }
 
-/* Sums of dk += dz q, a block of keys at a time, each when it is this block's turn. */
-static void key_gradient(const frame *f, const block *b, int64_t first, int64_t count)
+/* dz of block n of the queries, and their dq += . */
+static void query_block(const frame *f, int64_t n, float *dz, float *dq, const float *dflow,
+                        const float *flow)
 {
-    const int number = (int)(first / QUERIES);
+    block b = own_block(f);
+    const int64_t first = n * QUERIES, count = cpu_min(QUERIES, f->tokens - first);
 
-    for (int64_t key = 0; key < f->tokens; key += KEYS) {
-        atomic_int *const turn = &f->turn[key / KEYS];
-        const cpu_product product = {.a = cpu_units(b->z + key * QUERIES),
+    b.z = dz;
+    for (int64_t i = 0; i < QUERIES; i++) {
+        const int64_t t = i < count ? first + i : first; /* what lies behind is unused */
+        b.from[i] = dflow[2 * t];
+        b.from[QUERIES + i] = dflow[2 * t + 1];
+        b.from[2 * QUERIES + i] = flow[2 * t] + f->u[t];
+        b.from[3 * QUERIES + i] = flow[2 * t + 1] + f->v[t];
+    }
+    logits(f, &b, f->q + first * f->d, f->d, count);
+    f->kernels->flow_grad(b.z, QUERIES, (float)((double)f->s * LOG2_E), f->s, b.from, f->u, f->v,
+                          f->tokens, count);
+    query_gradient(f, &b, dq + first * f->d, count);
+}
+
+/* Σ dz q of the keys from `key` on over blocks begin … end - 1 of the queries; dk += the whole sum.
+ */
+static void key_block(const frame *f, int64_t key, int64_t begin, int64_t end, float *dk)
+{
+    const int64_t rows = cpu_min(KEYS, f->tokens - key);
+
+    for (int64_t n = begin; n < end; n++) {
+        const float *const dz = f->dz + (n - begin) * z_floats(f);
+        const cpu_product product = {.a = (const uint32_t *)(const void *)(dz + key * QUERIES),
                                      .a_row = QUERIES,
                                      .a_step = 1,
-                                     .b = cpu_units(f->q_rows + first * f->row),
+                                     .b = cpu_units(f->q_rows + n * QUERIES * f->row),
                                      .b_panel = f->kernels->panel,
                                      .b_step = f->row,
                                      .c_row = f->row,
-                                     .rows = cpu_min(KEYS, f->tokens - key),
+                                     .rows = rows,
                                      .columns = f->d,
-                                     .steps = count,
-                                     .add = number > 0};
-        while (atomic_load_explicit(turn, memory_order_acquire) != number)
-            sched_yield();
+                                     .steps = cpu_min(QUERIES, f->tokens - n * QUERIES),
+                                     .add = n > 0};
         f->kernels->product(f->dk + key * f->row, &product);
-        atomic_store_explicit(turn, number + 1, memory_order_release);
     }
+    if (end < blocks_of(f))
+        return;
+    for (int64_t i = key; i < key + rows; i++)
+        f->kernels->add(dk + i * f->d, dk + i * f->d, f->dk + i * f->row, f->d);
 }
 
 /* dq += , dk += ; dflow, flow: [S, 2] R. */
@@ -263,37 +283,19 @@ enum vmt_status cpu_flow_full_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *
                                       const vmt_tensor *q, const vmt_tensor *k,
                                       const vmt_flow_geometry *geometry, double logit_scale)
 {
-    const float *const g = dflow->data, *const flows = flow->data;
     frame f;
 
     VMT_TRY(open_frame(ctx, &f, q, k, geometry, logit_scale, true));
-    const float scale = (float)((double)f.s * LOG2_E);
-    atomic_init(&f.next, 0);
 #pragma omp parallel num_threads(ctx->threads)
-    {
-        const block b = own_block(&f);
-        for (;;) { /* tasks begin in order, so the first unfinished one never waits */
-            const int64_t first = atomic_fetch_add(&f.next, 1) * QUERIES;
-            if (first >= f.tokens)
-                break;
-            const int64_t count = cpu_min(QUERIES, f.tokens - first);
-            for (int64_t i = 0; i < QUERIES; i++) {
-                const int64_t t = i < count ? first + i : first; /* what lies behind is unused */
-                b.from[i] = g[2 * t];
-                b.from[QUERIES + i] = g[2 * t + 1];
-                b.from[2 * QUERIES + i] = flows[2 * t] + f.u[t];
-                b.from[3 * QUERIES + i] = flows[2 * t + 1] + f.v[t];
-            }
-            logits(&f, &b, f.q + first * f.d, f.d, count);
-            f.kernels->flow_grad(b.z, QUERIES, scale, f.s, b.from, f.u, f.v, f.tokens, count);
-            query_gradient(&f, &b, (float *)dq->data + first * f.d, count);
-            key_gradient(&f, &b, first, count);
-        }
-#pragma omp barrier
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < f.tokens; i++)
-            f.kernels->add((float *)dk->data + i * f.d, (const float *)dk->data + i * f.d,
-                           f.dk + i * f.row, f.d);
+    for (int64_t begin = 0; begin < blocks_of(&f); begin += f.kept) {
+        const int64_t end = cpu_min(begin + f.kept, blocks_of(&f));
+#pragma omp for schedule(dynamic)
+        for (int64_t n = begin; n < end; n++)
+            query_block(&f, n, f.dz + (n - begin) * z_floats(&f), dq->data, dflow->data,
+                        flow->data);
+#pragma omp for schedule(dynamic)
+        for (int64_t key = 0; key < f.tokens; key += KEYS)
+            key_block(&f, key, begin, end, dk->data);
     }
     return VMT_OK;
 }

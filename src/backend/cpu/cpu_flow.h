@@ -22,7 +22,10 @@ static inline int64_t cpu_flow_row(int64_t d)
 static inline float *cpu_take_floats(vmt_arena *arena, int64_t count)
 {
     size_t bytes;
-    return vmt_mul_size((size_t)count, sizeof(float), &bytes) ? vmt_arena_take(arena, bytes) : NULL;
+
+    if (!vmt_mul_size((size_t)count, sizeof(float), &bytes))
+        bytes = SIZE_MAX;
+    return vmt_arena_take(arena, bytes);
 }
 
 static inline uint32_t *cpu_units(float *x)

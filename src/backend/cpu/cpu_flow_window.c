@@ -6,7 +6,6 @@
  */
 #include "backend/cpu/cpu_flow.h"
 
-#include <omp.h>
 #include <string.h>
 
 typedef struct windows {
@@ -20,8 +19,7 @@ typedef struct windows {
     float s;
     float *dz;         /* backward: [tiles, entries and some, lanes] */
     float *queries_of; /* backward: [tiles, queries, row] */
-    unsigned char *own;
-    size_t own_bytes;
+    cpu_parts scratch;
 } windows;
 
 /* A thread's scratch. */
@@ -68,10 +66,7 @@ static enum vmt_status open_windows(vmt_ctx *ctx, windows *w, const vmt_tensor *
                                     const vmt_tensor *cols, const vmt_flow_geometry *g,
                                     double logit_scale, bool backward)
 {
-    const size_t mask = VMT_ARENA_ALIGN - 1;
     vmt_arena shared = vmt_arena_measure(), own = vmt_arena_measure();
-    size_t all, total;
-    void *memory = NULL;
 
     *w = (windows){.kernels = cpu_of(ctx)->kernels,
                    .g = g,
@@ -88,22 +83,15 @@ static enum vmt_status open_windows(vmt_ctx *ctx, windows *w, const vmt_tensor *
     w->lanes = cpu_round_up(cpu_round_up(w->queries, CPU_TILE_ROWS), CPU_MAX_LANES);
     lay_out_shared(w, &shared, backward);
     (void)lay_out(w, &own);
-    w->own_bytes = (own.used + mask) & ~mask;
-    const size_t first = (shared.used + mask) & ~mask;
-    if (!vmt_mul_size(w->own_bytes, (size_t)ctx->threads, &all) ||
-        !vmt_add_size(all, first, &total))
-        total = SIZE_MAX;
-    VMT_TRY(cpu_scratch(ctx, &memory, total));
-    shared = (vmt_arena){.base = memory, .capacity = first};
+    VMT_TRY(cpu_scratch_parts(ctx, &w->scratch, shared.used, own.used));
+    shared = (vmt_arena){.base = w->scratch.shared, .capacity = w->scratch.shared_bytes};
     lay_out_shared(w, &shared, backward);
-    w->own = (unsigned char *)memory + first;
     return VMT_OK;
 }
 
 static block own_block(const windows *w)
 {
-    vmt_arena arena = {.base = w->own + (size_t)omp_get_thread_num() * w->own_bytes,
-                       .capacity = w->own_bytes};
+    vmt_arena arena = cpu_own_arena(&w->scratch);
     return lay_out(w, &arena);
 }
 

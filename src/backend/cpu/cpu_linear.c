@@ -98,17 +98,15 @@ enum vmt_status cpu_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned us
     cpu_packed *packed = (cpu_packed *)(void *)memory;
     *packed = (cpu_packed){.matrix = weight->w.data, .bias = weight->bias.data};
     if (matrix) {
-        const size_t rows = (size_t)weight->w.shape[0];
-        const size_t cols = (size_t)vmt_numel(&weight->w) / (rows ? rows : 1);
-        const size_t from = cols * vmt_dtype_bytes(weight->w.dtype);
-        const size_t to = cols * vmt_dtype_bytes(ctx->act);
-        const int64_t chunk = (int64_t)(PIECE_BYTES / (from ? from : 1)) + 1;
+        const int64_t count = vmt_numel(&weight->w);
+        const int64_t from = (int64_t)vmt_dtype_bytes(weight->w.dtype);
+        const int64_t to = (int64_t)vmt_dtype_bytes(ctx->act), piece = PIECE_BYTES / from;
         /* threads side by side: a file is read in order */
-#pragma omp parallel for num_threads(ctx->threads) schedule(dynamic, chunk)
-        for (size_t r = 0; r < rows; r++)
-            cpu_convert(kernels, to_matrix + r * to, ctx->act,
-                        (const unsigned char *)weight->w.data + r * from, weight->w.dtype,
-                        (int64_t)cols);
+#pragma omp parallel for num_threads(ctx->threads) schedule(dynamic)
+        for (int64_t first = 0; first < count; first += piece)
+            cpu_convert(kernels, to_matrix + first * to, ctx->act,
+                        (const unsigned char *)weight->w.data + first * from, weight->w.dtype,
+                        cpu_min(piece, count - first));
         packed->matrix = to_matrix;
     }
     if (bias) {

@@ -104,6 +104,32 @@ enum vmt_status cpu_scratch_each(vmt_ctx *ctx, unsigned char **memory, size_t *s
     return VMT_OK;
 }
 
+enum vmt_status cpu_scratch_parts(vmt_ctx *ctx, cpu_parts *parts, size_t shared_bytes,
+                                  size_t own_bytes)
+{
+    const size_t mask = VMT_ARENA_ALIGN - 1;
+    size_t own, total;
+    void *memory = NULL;
+
+    if (shared_bytes > SIZE_MAX - mask || own_bytes > SIZE_MAX - mask)
+        shared_bytes = own_bytes = SIZE_MAX - mask;
+    *parts = (cpu_parts){.shared_bytes = (shared_bytes + mask) & ~mask,
+                         .own_bytes = (own_bytes + mask) & ~mask};
+    if (!vmt_mul_size(parts->own_bytes, (size_t)ctx->threads, &own) ||
+        !vmt_add_size(parts->shared_bytes, own, &total))
+        total = SIZE_MAX;
+    VMT_TRY(cpu_scratch(ctx, &memory, total));
+    parts->shared = memory;
+    parts->own = parts->shared + parts->shared_bytes;
+    return VMT_OK;
+}
+
+vmt_arena cpu_own_arena(const cpu_parts *parts)
+{
+    return (vmt_arena){.base = parts->own + (size_t)omp_get_thread_num() * parts->own_bytes,
+                       .capacity = parts->own_bytes};
+}
+
 /* ---------------------------------------------------------------- the table */
 
 /* FNV-1a over the words. */

@@ -7,6 +7,8 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/cpu_kernels.h"
+#include "backend/cpu/cpu_turn.h"
+#include "base/arena.h"
 #include "tensor/tensor.h"
 
 #include "backend/cpu/dnnl_guard.h"
@@ -41,6 +43,8 @@ typedef struct cpu_cache {
     size_t capacity, count;
 } cpu_cache;
 
+enum { CPU_QUEUES = 16 };
+
 typedef struct cpu_state {
     vmt_ref_scratch scratch; /* first: ref's ops and ours share it; free between any two ops */
     vmt_ops ops;
@@ -54,7 +58,8 @@ typedef struct cpu_state {
      * primitives, as threads may be in different ones at a time */
     vmt_ref_scratch pad;
     size_t pad_stride;
-    int pad_copies; /* most threads any primitive was made for */
+    int pad_copies;               /* most threads any primitive was made for */
+    cpu_queue queues[CPU_QUEUES]; /* where threads wait for their turn in a sum */
 } cpu_state;
 
 static inline cpu_state *cpu_of(vmt_ctx *ctx)
@@ -79,6 +84,17 @@ enum vmt_status cpu_scratch(vmt_ctx *ctx, void **memory, size_t bytes);
 /* `bytes` for each of `count` users (rounded up to 64); *stride is the distance between them. */
 enum vmt_status cpu_scratch_each(vmt_ctx *ctx, unsigned char **memory, size_t *stride,
                                  int64_t count, size_t bytes);
+
+/* Scratch for one op: some that its threads share and, behind it, some for each of them. */
+typedef struct cpu_parts {
+    unsigned char *shared, *own;
+    size_t shared_bytes, own_bytes;
+} cpu_parts;
+
+enum vmt_status cpu_scratch_parts(vmt_ctx *ctx, cpu_parts *parts, size_t shared_bytes,
+                                  size_t own_bytes);
+/* The calling thread's own. */
+vmt_arena cpu_own_arena(const cpu_parts *parts);
 
 dnnl_data_type_t cpu_dnnl_type(enum vmt_dtype dtype);
 
