@@ -22,6 +22,7 @@ typedef struct encoder {
     AVFormatContext *format;
     AVCodecContext *codec;
     AVStream *stream;
+    AVRational tick;    /* seconds of a frame: times count in it */
     media_sound *sound; /* or NULL */
     AVFrame *frame;
     AVPacket *packet;
@@ -83,21 +84,17 @@ static int set_quality(AVCodecContext *c, const media_codec *kind, int crf)
     return av_opt_set(c->priv_data, "crf", text, 0); /* bit_rate 0: quality alone */
 }
 
-static enum vmt_status open_codec(vmt_ctx *ctx, encoder *e, int crf)
+static enum vmt_status open_codec(vmt_ctx *ctx, encoder *e, const AVCodec *codec, int crf)
 {
-    const AVCodec *codec = avcodec_find_encoder_by_name(e->kind->encoder);
-    AVCodecContext *c = codec ? avcodec_alloc_context3(codec) : NULL;
+    AVCodecContext *c = e->codec;
     int64_t over, under;
 
-    e->codec = c;
-    if (!c) /* that the encoder is there was checked before */
-        return media_av_fail(ctx, e->path, "opening its encoder", AVERROR(ENOMEM));
     media_rate(e->clip->fps, &over, &under);
     c->width = (int)e->clip->width;
     c->height = (int)e->clip->height;
     c->pix_fmt = samples_of(e);
     c->framerate = (AVRational){(int)over, (int)under};
-    c->time_base = av_inv_q(c->framerate);
+    c->time_base = e->tick = av_inv_q(c->framerate);
     c->bit_rate = 0;
     c->thread_count = ENCODER_THREADS;
     c->flags |= AV_CODEC_FLAG_BITEXACT;
@@ -146,12 +143,16 @@ static enum vmt_status open_output(vmt_ctx *ctx, encoder *e, const char *url, in
     e->format->url = name;
     e->format->flags |= AVFMT_FLAG_BITEXACT; /* no time of creation, no random id */
     e->format->max_interleave_delta = 0;     /* sound waits for the pictures an encoder holds */
-    VMT_TRY(open_codec(ctx, e, crf));
+    const AVCodec *codec = avcodec_find_encoder_by_name(e->kind->encoder);
+    e->codec = codec ? avcodec_alloc_context3(codec) : NULL;
+    if (!e->codec) /* that the encoder is there was checked before */
+        return media_av_fail(ctx, e->path, "opening its encoder", AVERROR(ENOMEM));
+    VMT_TRY(open_codec(ctx, e, codec, crf));
     VMT_TRY(open_frame(ctx, e));
     e->stream = avformat_new_stream(e->format, NULL);
     if (!e->stream)
         return media_av_fail(ctx, e->path, "opening", AVERROR(ENOMEM));
-    e->stream->time_base = e->codec->time_base;
+    e->stream->time_base = e->tick;
     e->stream->avg_frame_rate = e->codec->framerate;
     if (options->sound)
         VMT_TRY(media_sound_open(ctx, &e->sound, e->format, options,
@@ -178,7 +179,7 @@ static enum vmt_status drain(vmt_ctx *ctx, encoder *e)
     while ((error = avcodec_receive_packet(e->codec, e->packet)) >= 0) {
         e->packet->stream_index = e->stream->index;
         e->packet->duration = 1;
-        av_packet_rescale_ts(e->packet, e->codec->time_base, e->stream->time_base);
+        av_packet_rescale_ts(e->packet, e->tick, e->stream->time_base);
         error = av_interleaved_write_frame(e->format, e->packet);
         if (error >= 0)
             error = e->format->pb->error;
