@@ -30,6 +30,7 @@ typedef struct cli_options {
     const char *shape, *text_shape, *vae_shape; /* make-model */
     int64_t threads, device, start, stride, crf, checkpoint, preview, seed_models, layers;
     double start_seconds;
+    bool nondeterministic;
     bool check, plan, quiet, verbose, overwrite, help, no_audio;
     enum cli_progress progress;
     cli_setting settings[CLI_MAX_SETTINGS];

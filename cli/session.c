@@ -77,6 +77,7 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
                                .dtype = options->dtype,
                                .threads = (int)options->threads,
                                .device = (int)options->device,
+                               .nondeterministic = options->nondeterministic,
                                .log = print_log,
                                .log_user = options};
 

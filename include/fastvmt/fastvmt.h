@@ -72,8 +72,11 @@ typedef struct vmt_config {
     const char *backend; /* "cuda", "cpu", "ref", "ref64"; NULL or "auto": the fastest that works */
     const char *dtype;   /* activations: "f32" or "bf16"; NULL or "auto": the backend's choice */
     int device;          /* of backend cuda, from 0; above 0 no other backend is taken */
-    int threads;         /* 0: every core this process may use */
-    vmt_log_fn *log;     /* may be NULL */
+    /* not 0, backend cuda: a faster backward of attention, whose sums are added in an order of
+     * chance: two runs differ in their last bits */
+    int nondeterministic;
+    int threads;     /* 0: every core this process may use */
+    vmt_log_fn *log; /* may be NULL */
     void *log_user;
 } vmt_config;
 

@@ -25,6 +25,7 @@ struct vmt_ctx {
     enum vmt_dtype act;        /* inputs and outputs of matmuls: F32, BF16 (F64 on ref64) */
     int threads;               /* >= 1 */
     int device;                /* of backend cuda, from 0 */
+    bool nondeterministic;     /* backend cuda: sums may be added in an order of chance */
     atomic_int cancelled;      /* set by vmt_cancel, seen at the next block */
     vmt_log_fn *log;           /* may be NULL */
     void *log_user;

@@ -19,8 +19,9 @@ typedef struct bench_counter {
     vmt_ops ops;
     const vmt_ops *backend;
     double flop[BENCH_KINDS], seconds[BENCH_KINDS];
-    bool watches;        /* looks at the process's memory after each product */
-    size_t before, most; /* anonymous memory when the part began; the largest seen since */
+    bool watches;        /* looks at the memory in use after each product */
+    bool waits;          /* before and after each product, for its own time on a device */
+    size_t before, most; /* memory when the part began; the largest seen since */
 } bench_counter;
 
 void bench_counter_begin(vmt_ctx *ctx, bench_counter *counter);
@@ -43,8 +44,11 @@ const char *bench_dtype(const vmt_ctx *ctx); /* of activations, as the program s
 
 double bench_now(void);       /* seconds by the clock on the wall */
 double bench_processor(void); /* of all threads */
-/* Bytes of the process that no file backs; 0: not known. */
-size_t bench_anonymous(void);
+/* Memory in use, of which differences count: of the process, what no file backs (0: not known); of
+ * a device, everything. */
+size_t bench_used(vmt_ctx *ctx);
+/* Returns when a device has done what was asked for. */
+enum vmt_status bench_wait(vmt_ctx *ctx);
 
 typedef enum vmt_status bench_call(vmt_ctx *ctx, void *user);
 

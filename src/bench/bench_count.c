@@ -9,13 +9,23 @@ static bench_counter *counter_of(vmt_ctx *ctx)
     return (bench_counter *)(uintptr_t)ctx->ops; /* its first member */
 }
 
-static void add(bench_counter *c, enum bench_kind kind, double products, double began)
+/* The clock before a product; what was asked for earlier is done. */
+static double start(vmt_ctx *ctx)
 {
-    c->seconds[kind] += bench_now() - began;
+    if (counter_of(ctx)->waits)
+        (void)bench_wait(ctx); /* a failure shows at the next wait */
+    return bench_now();
+}
+
+static void add(vmt_ctx *ctx, enum bench_kind kind, double products, double began)
+{
+    bench_counter *c = counter_of(ctx);
+
+    c->seconds[kind] += start(ctx) - began;
     c->flop[kind] += 2 * products;
     if (!c->watches)
         return;
-    const size_t now = bench_anonymous();
+    const size_t now = bench_used(ctx);
     c->most = now > c->most ? now : c->most;
 }
 
@@ -27,27 +37,27 @@ static double linear_products(const vmt_tensor *rows, const vmt_weight *w)
 static enum vmt_status linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
                               enum vmt_epilogue epilogue)
 {
-    const double began = bench_now();
+    const double began = start(ctx);
     const enum vmt_status status = counter_of(ctx)->backend->linear(ctx, y, x, w, epilogue);
-    add(counter_of(ctx), BENCH_LINEAR, linear_products(x, w), began);
+    add(ctx, BENCH_LINEAR, linear_products(x, w), began);
     return status;
 }
 
 static enum vmt_status linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
                                   const vmt_weight *w)
 {
-    const double began = bench_now();
+    const double began = start(ctx);
     const enum vmt_status status = counter_of(ctx)->backend->linear_bwd(ctx, dx, dy, w);
-    add(counter_of(ctx), BENCH_LINEAR, linear_products(dy, w), began);
+    add(ctx, BENCH_LINEAR, linear_products(dy, w), began);
     return status;
 }
 
 static enum vmt_status linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
                                       const vmt_weight *w)
 {
-    const double began = bench_now();
+    const double began = start(ctx);
     const enum vmt_status status = counter_of(ctx)->backend->linear_bwd_acc(ctx, dx, dy, w);
-    add(counter_of(ctx), BENCH_LINEAR, linear_products(dy, w), began);
+    add(ctx, BENCH_LINEAR, linear_products(dy, w), began);
     return status;
 }
 
@@ -61,10 +71,10 @@ static enum vmt_status attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, c
                                  const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
                                  double scale)
 {
-    const double began = bench_now();
+    const double began = start(ctx);
     const enum vmt_status status =
         counter_of(ctx)->backend->attention(ctx, o, lse, q, k, v, bias, scale);
-    add(counter_of(ctx), BENCH_ATTENTION, 2 * pairs(q, k), began);
+    add(ctx, BENCH_ATTENTION, 2 * pairs(q, k), began);
     return status;
 }
 
@@ -74,20 +84,20 @@ static enum vmt_status attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *d
                                      const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
                                      const vmt_tensor *lse, double scale)
 {
-    const double began = bench_now();
+    const double began = start(ctx);
     const enum vmt_status status =
         counter_of(ctx)->backend->attention_bwd(ctx, dq, dk, dv, dout, q, k, v, o, lse, scale);
-    add(counter_of(ctx), BENCH_ATTENTION, (dk ? 5 : 3) * pairs(q, k), began);
+    add(ctx, BENCH_ATTENTION, (dk ? 5 : 3) * pairs(q, k), began);
     return status;
 }
 
 static enum vmt_status conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
                               const vmt_conv_geometry *geometry)
 {
-    const double began = bench_now();
+    const double began = start(ctx);
     const enum vmt_status status = counter_of(ctx)->backend->conv3d(ctx, y, x, w, geometry);
     const double cells = (double)(y->shape[0] * y->shape[1] * y->shape[2]);
-    add(counter_of(ctx), BENCH_CONV, cells * (double)vmt_numel(&w->w), began);
+    add(ctx, BENCH_CONV, cells * (double)vmt_numel(&w->w), began);
     return status;
 }
 

@@ -228,7 +228,7 @@ static enum vmt_status measure_pair(bench *b, load_bench *l, const char *detail,
     VMT_TRY(begin(b->ctx, l));
     bench_mark_memory(b);
     VMT_TRY(bench_time(b, &row, begin, load, l));
-    const size_t now = bench_anonymous();
+    const size_t now = bench_used(b->ctx);
     row.taken = now > b->counter.before ? now - b->counter.before : 0;
     vmt_dit_weight_bytes(b->ctx, l->dit, &converted, &mapped);
     row.planned = row.converted = converted;

@@ -29,12 +29,15 @@ double bench_processor(void)
     return seconds_of(CLOCK_PROCESS_CPUTIME_ID);
 }
 
-size_t bench_anonymous(void)
+size_t bench_used(vmt_ctx *ctx)
 {
     char line[256];
     unsigned long long kib = 0;
-    FILE *file = fopen("/proc/self/status", "r");
+    FILE *file;
 
+    if (ctx->ops->free_bytes)
+        return SIZE_MAX - ctx->ops->free_bytes(ctx);
+    file = fopen("/proc/self/status", "r");
     if (!file)
         return 0;
     while (fgets(line, sizeof line, file))
@@ -44,9 +47,14 @@ size_t bench_anonymous(void)
     return (size_t)kib * 1024;
 }
 
+enum vmt_status bench_wait(vmt_ctx *ctx)
+{
+    return ctx->ops->wait ? ctx->ops->wait(ctx) : VMT_OK;
+}
+
 void bench_mark_memory(bench *b)
 {
-    b->counter.before = b->counter.most = bench_anonymous();
+    b->counter.before = b->counter.most = bench_used(b->ctx);
 }
 
 static int compare(const void *a, const void *b)
@@ -71,12 +79,13 @@ static enum vmt_status rehearse(bench *b, vmt_bench_row *row, bench_call *call, 
     const double began = bench_now();
 
     memset(c->flop, 0, sizeof c->flop);
-    c->most = bench_anonymous();
+    c->most = bench_used(b->ctx);
     c->watches = true;
     const enum vmt_status status = call(b->ctx, user);
     c->watches = false;
     VMT_TRY(status);
-    const size_t now = bench_anonymous();
+    VMT_TRY(bench_wait(b->ctx));
+    const size_t now = bench_used(b->ctx);
     c->most = now > c->most ? now : c->most;
     row->taken = c->most > c->before ? c->most - c->before : 0;
     for (int k = 0; k < BENCH_KINDS; k++)
@@ -88,9 +97,35 @@ static enum vmt_status rehearse(bench *b, vmt_bench_row *row, bench_call *call, 
         const double start = bench_now();
         for (int64_t i = 0; i < *repeats; i++)
             VMT_TRY(call(b->ctx, user));
+        VMT_TRY(bench_wait(b->ctx));
         if (bench_now() - start > SHORTEST)
             return VMT_OK;
     }
+}
+
+static void fill_shares(vmt_bench_row *row, const bench_counter *c, double all)
+{
+    row->linear = c->seconds[BENCH_LINEAR] / all;
+    row->attention = c->seconds[BENCH_ATTENTION] / all;
+    row->conv = c->seconds[BENCH_CONV] / all;
+}
+
+/* Where products go to a device and are not waited for: their shares, from a call that waits. */
+static enum vmt_status share_run(bench *b, vmt_bench_row *row, bench_call *call, void *user)
+{
+    bench_counter *c = &b->counter;
+    const double start = bench_now();
+
+    if (!b->ctx->ops->wait)
+        return VMT_OK;
+    memset(c->seconds, 0, sizeof c->seconds);
+    c->waits = true;
+    enum vmt_status status = call(b->ctx, user);
+    c->waits = false;
+    if (status == VMT_OK)
+        status = bench_wait(b->ctx);
+    fill_shares(row, c, bench_now() - start);
+    return status;
 }
 
 static enum vmt_status clock_runs(bench *b, vmt_bench_row *row, bench_call *before,
@@ -111,6 +146,8 @@ static enum vmt_status clock_runs(bench *b, vmt_bench_row *row, bench_call *befo
         const double start = bench_now(), spent = bench_processor();
         for (int64_t i = 0; i < repeats && status == VMT_OK; i++)
             status = call(b->ctx, user);
+        if (status == VMT_OK)
+            status = bench_wait(b->ctx);
         wall[r] = (bench_now() - start) / (double)repeats;
         used[r] = (bench_processor() - spent) / (double)repeats;
         all += wall[r] * (double)repeats;
@@ -118,9 +155,8 @@ static enum vmt_status clock_runs(bench *b, vmt_bench_row *row, bench_call *befo
     if (status == VMT_OK) {
         bench_sort(wall, runs, &row->median, &row->least, &row->most);
         bench_sort(used, runs, &row->processor, &least, &most);
-        row->linear = c->seconds[BENCH_LINEAR] / all;
-        row->attention = c->seconds[BENCH_ATTENTION] / all;
-        row->conv = c->seconds[BENCH_CONV] / all;
+        if (!b->ctx->ops->wait)
+            fill_shares(row, c, all);
     }
     vmt_free(memory);
     return status;
@@ -131,6 +167,7 @@ enum vmt_status bench_measure(bench *b, vmt_bench_row *row, bench_call *call, vo
     int64_t repeats;
 
     VMT_TRY(rehearse(b, row, call, user, &repeats));
+    VMT_TRY(share_run(b, row, call, user));
     return clock_runs(b, row, NULL, call, user, repeats);
 }
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * Each op that matters by itself, on the shapes of the tiny model and of a block of the 1.3B model
- * (1950 tokens).
+ * Each op that matters by itself: on the host with the shapes of the tiny model and of a block of
+ * the 1.3B model at 1950 tokens, on a device at 32760 tokens and with the autoencoder's frames of
+ * 832x480.
  */
+#include "base/half.h"
 #include "bench/bench.h"
 
 #include <inttypes.h>
@@ -17,7 +19,8 @@ typedef struct op_bench {
     enum vmt_status status; /* first failure while it was made */
     vmt_tensor tensors[MAX_TENSORS];
     int count;
-    vmt_weight weight;
+    vmt_weight weight; /* on the host, as a file's */
+    float *weight_data;
     double flop; /* of one call; 0: elements count */
     const int64_t *size;
     int32_t *windows; /* of the windowed flow: rows, then columns; on the host */
@@ -43,6 +46,31 @@ static vmt_tensor *make(op_bench *b, char letter, int rank, const int64_t *shape
     return t;
 }
 
+/* The weight [out, in..], prepared, with its bias. */
+static void make_weight(op_bench *b, unsigned use, int rank, const int64_t *shape)
+{
+    const vmt_tensor w = vmt_tensor_over(NULL, VMT_F32, rank, shape);
+    const int64_t count = vmt_numel(&w);
+    void *memory = NULL;
+
+    note(b, vmt_alloc(b->ctx, &memory, (size_t)(count + shape[0]), sizeof(float)));
+    if (b->status != VMT_OK)
+        return;
+    b->weight_data = memory;
+    bench_fill(b->weight_data, count + shape[0]);
+    b->weight.w = w;
+    b->weight.w.data = b->weight_data;
+    if (b->ctx->act == VMT_BF16) { /* as the file of such a model has it; narrowed in place */
+        for (int64_t i = 0; i < count; i++) {
+            const uint16_t narrow = vmt_bf16_of_f32(b->weight_data[i]);
+            memcpy((unsigned char *)memory + (size_t)i * sizeof narrow, &narrow, sizeof narrow);
+        }
+        b->weight.w.dtype = VMT_BF16;
+    }
+    b->weight.bias = vmt_tensor_over(b->weight_data + count, VMT_F32, VMT_SHAPE(shape[0]));
+    note(b, vmt_weight_prepare(b->ctx, &b->weight, use));
+}
+
 /* ---- the ops; sizes as the comment at each says */
 
 /* N, in, out, epilogue */
@@ -51,9 +79,7 @@ static void make_linear(op_bench *b)
     const int64_t *s = b->size;
     make(b, 'A', VMT_SHAPE(s[0], s[1]));
     make(b, 'A', VMT_SHAPE(s[0], s[2]));
-    b->weight.w = *make(b, 'A', VMT_SHAPE(s[2], s[1]));
-    b->weight.bias = *make(b, 'R', VMT_SHAPE(s[2]));
-    note(b, vmt_weight_prepare(b->ctx, &b->weight, VMT_USE_LINEAR | VMT_USE_BACKWARD));
+    make_weight(b, VMT_USE_LINEAR | VMT_USE_BACKWARD, VMT_SHAPE(s[2], s[1]));
     b->flop = 2.0 * (double)(s[0] * s[1] * s[2]);
 }
 
@@ -107,9 +133,7 @@ static void make_conv3d(op_bench *b)
     const int64_t *s = b->size, frames = s[0] - s[5] + 1;
     make(b, 'A', VMT_SHAPE(s[0], s[1], s[2], s[3]));
     make(b, 'A', VMT_SHAPE(frames, s[1], s[2], s[4]));
-    b->weight.w = *make(b, 'A', VMT_SHAPE(s[4], s[3], s[5], s[6], s[6]));
-    b->weight.bias = *make(b, 'R', VMT_SHAPE(s[4]));
-    note(b, vmt_weight_prepare(b->ctx, &b->weight, VMT_USE_CONV));
+    make_weight(b, VMT_USE_CONV, VMT_SHAPE(s[4], s[3], s[5], s[6], s[6]));
     b->flop = 2.0 * (double)(frames * s[1] * s[2] * s[3] * s[4] * s[5] * s[6] * s[6]);
 }
 
@@ -261,12 +285,14 @@ static enum vmt_status call_flow_windowed_bwd(op_bench *b)
                                      &g, 4);
 }
 
-static const struct {
+typedef struct op_row {
     const char *op;
     void (*make)(op_bench *b);
     op_call *call;
     int64_t size[8];
-} rows[] = {
+} op_row;
+
+static const op_row rows[] = {
     {"linear", make_linear, call_linear, {540, 256, 256}},
     {"linear", make_linear, call_linear, {540, 256, 640}},
     {"linear", make_linear, call_linear, {540, 640, 256}},
@@ -311,6 +337,34 @@ static const struct {
     {"flow_windowed_bwd", make_flow, call_flow_windowed_bwd, {30, 52, 128, 21}},
 };
 
+static const op_row device_rows[] = {
+    {"linear", make_linear, call_linear, {32760, 1536, 1536}},
+    {"linear", make_linear, call_linear, {32760, 1536, 8960}},
+    {"linear", make_linear, call_linear, {32760, 8960, 1536}},
+    {"linear+gelu", make_linear, call_linear, {32760, 1536, 8960, VMT_EPILOGUE_GELU}},
+    {"linear_bwd", make_linear, call_linear_bwd, {32760, 1536, 1536}},
+    {"linear_bwd", make_linear, call_linear_bwd, {32760, 1536, 8960}},
+    {"linear_bwd", make_linear, call_linear_bwd, {32760, 8960, 1536}},
+    {"attention", make_attention, call_attention, {32760, 32760, 12, 128}},
+    {"attention", make_attention, call_attention, {32760, 512, 12, 128}},
+    {"attention_bwd", make_attention_bwd, call_attention_bwd, {32760, 32760, 12, 128}},
+    {"attention_bwd", make_attention_bwd, call_attention_bwd, {32760, 512, 12, 128}},
+    {"norm_modulate", make_norm, call_norm_modulate, {32760, 1536}},
+    {"norm_modulate_bwd", make_norm, call_norm_modulate_bwd, {32760, 1536}},
+    {"gate_residual", make_norm, call_gate_residual, {32760, 1536}},
+    {"rms_norm_rope", make_rope, call_rope, {32760, 12, 128}},
+    {"rms_norm_rope_bwd", make_rope, call_rope_bwd, {32760, 12, 128}},
+    {"gelu", make_rows, call_gelu, {32760, 8960}},
+    {"gelu_bwd", make_rows, call_gelu_bwd, {32760, 8960}},
+    {"conv3d", make_conv3d, call_conv3d, {3, 60, 104, 384, 384, 3, 3}},
+    {"conv3d", make_conv3d, call_conv3d, {3, 120, 208, 384, 384, 3, 3}},
+    {"conv3d", make_conv3d, call_conv3d, {3, 240, 416, 192, 192, 3, 3}},
+    {"conv3d", make_conv3d, call_conv3d, {3, 480, 832, 96, 96, 3, 3}},
+    {"rms_norm_channel", make_rows, call_channel, {6240, 384}},
+    {"rms_norm_channel", make_rows, call_channel, {99840, 192}},
+    {"rms_norm_channel", make_rows, call_channel, {399360, 96}},
+};
+
 static enum vmt_status call_op(vmt_ctx *ctx, void *user)
 {
     op_bench *o = user;
@@ -324,19 +378,20 @@ static void release(op_bench *o)
     for (int t = 0; t < o->count; t++)
         o->ctx->ops->release(o->ctx, o->tensors[t].data);
     o->ctx->ops->weight_release(o->ctx, &o->weight);
+    vmt_free(o->weight_data);
     vmt_free(o->windows);
 }
 
-static enum vmt_status measure_op(bench *b, size_t i)
+static enum vmt_status measure_op(bench *b, const op_row *measured)
 {
-    op_bench o = {.ctx = b->ctx, .size = rows[i].size, .call = rows[i].call};
+    op_bench o = {.ctx = b->ctx, .size = measured->size, .call = measured->call};
     char detail[BENCH_TEXT_BYTES] = "";
-    vmt_bench_row row = {.part = "ops", .what = rows[i].op, .detail = detail};
+    vmt_bench_row row = {.part = "ops", .what = measured->op, .detail = detail};
 
-    for (int s = 0, used = 0; s < 7 && rows[i].size[s]; s++)
+    for (int s = 0, used = 0; s < 7 && measured->size[s]; s++)
         used += snprintf(detail + used, sizeof detail - (size_t)used, "%s%" PRId64, s ? "x" : "",
-                         rows[i].size[s]);
-    rows[i].make(&o);
+                         measured->size[s]);
+    measured->make(&o);
     if (o.status == VMT_OK) {
         bench_mark_memory(b);
         o.status = bench_measure(b, &row, call_op, &o);
@@ -360,10 +415,13 @@ bool bench_has_op(const char *name)
 
 enum vmt_status bench_ops(bench *b)
 {
+    const bool on_device = b->ctx->ops->wait != NULL;
+    const op_row *const all = on_device ? device_rows : rows;
+    const size_t count = on_device ? sizeof device_rows / sizeof *rows : sizeof rows / sizeof *rows;
     const char *only = b->options.op;
 
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (!only || strcmp(only, rows[i].op) == 0)
-            VMT_TRY(measure_op(b, i));
+    for (size_t i = 0; i < count; i++)
+        if (!only || strcmp(only, all[i].op) == 0)
+            VMT_TRY(measure_op(b, &all[i]));
     return VMT_OK;
 }

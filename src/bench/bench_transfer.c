@@ -19,6 +19,7 @@ typedef struct phase_cost {
 } phase_cost;
 
 typedef struct transfer_bench {
+    vmt_ctx *ctx;
     bench_counter counter;
     int phase; /* at hand */
     double wall, processor;
@@ -46,7 +47,7 @@ static int on_progress(void *user, const vmt_progress *progress)
 {
     transfer_bench *t = user;
     phase_cost *cost = &t->costs[progress->phase];
-    const size_t now = bench_anonymous();
+    const size_t now = bench_used(t->ctx);
 
     if ((int)progress->phase != t->phase)
         book(t);
@@ -79,7 +80,8 @@ static enum vmt_status run_once(vmt_ctx *ctx, const vmt_model *model, const vmt_
                                 const vmt_clip *reference, phase_cost costs[VMT_PHASE_COUNT])
 {
     vmt_clip result = {0};
-    transfer_bench t = {.costs = costs, .wall = bench_now(), .processor = bench_processor()};
+    transfer_bench t = {
+        .ctx = ctx, .costs = costs, .wall = bench_now(), .processor = bench_processor()};
     const vmt_transfer_io io = {
         .reference = reference, .result = &result, .progress = on_progress, .progress_user = &t};
 
@@ -156,7 +158,7 @@ static enum vmt_status tell_rows(bench *b, const vmt_model *model, const vmt_pla
 static enum vmt_status run_all(bench *b, const vmt_model *model, const vmt_settings *settings,
                                vmt_clip *reference, phase_cost *costs, double *scratch)
 {
-    const size_t before = bench_anonymous();
+    const size_t before = bench_used(b->ctx);
     const vmt_transfer_io io = {.reference = reference};
     vmt_plan plan;
 

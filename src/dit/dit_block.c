@@ -143,7 +143,8 @@ static enum vmt_status cross_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, 
     const double eps = run->dit->config.eps;
     const vmt_tensor datt = vmt_reshape(&run->dlin, s->q.rank, s->q.shape);
 
-    VMT_TRY(vmt_linear_bwd(ctx, &run->dlin, &run->dx, &w->cross_attn.o));
+    VMT_TRY(vmt_gate_residual_bwd(ctx, &run->dbranch, NULL, &run->dx));
+    VMT_TRY(vmt_linear_bwd(ctx, &run->dlin, &run->dbranch, &w->cross_attn.o));
     VMT_TRY(vmt_attention_bwd(ctx, &run->dq, NULL, NULL, &datt, &s->cross_q, &run->text->k[i],
                               &run->text->v[i], &s->cross_att, &s->cross_lse,
                               attention_scale(run)));

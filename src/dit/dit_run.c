@@ -8,25 +8,31 @@
 
 /* ---- memory */
 
-/* One block's tensors, none shared. */
+/* One block's tensors, none shared; but not what a level of recomputation keeps apart: from level 1
+ * on the block's input, at level 1 attention too. */
 static enum vmt_status take_saved(vmt_ctx *ctx, vmt_dit_run *run, dit_saved *s)
 {
     const vmt_dit_config *c = &run->dit->config;
+    const int level = run->plan.recompute;
     const int64_t row[2] = {run->tokens, c->dim};
     const int64_t head[3] = {run->tokens, c->heads, c->dim / c->heads};
     const int64_t lse[2] = {c->heads, run->tokens};
-    vmt_tensor *const real_rows[] = {&s->x, &s->x1, &s->x2};
     vmt_tensor *const act_rows[] = {&s->q_lin, &s->k_lin, &s->cross_q_lin};
-    vmt_tensor *const act_heads[] = {&s->q, &s->k, &s->v, &s->att, &s->cross_q, &s->cross_att};
+    vmt_tensor *const act_heads[] = {&s->q, &s->k, &s->v, &s->cross_q, &s->cross_att};
     vmt_arena *a = &run->arena;
 
-    for (size_t i = 0; i < sizeof real_rows / sizeof *real_rows; i++)
-        VMT_TRY(vmt_take(ctx, a, real_rows[i], ctx->real, 2, row));
+    if (level == 0)
+        VMT_TRY(vmt_take(ctx, a, &s->x, ctx->real, 2, row));
+    VMT_TRY(vmt_take(ctx, a, &s->x1, ctx->real, 2, row));
+    VMT_TRY(vmt_take(ctx, a, &s->x2, ctx->real, 2, row));
     for (size_t i = 0; i < sizeof act_rows / sizeof *act_rows; i++)
         VMT_TRY(vmt_take(ctx, a, act_rows[i], ctx->act, 2, row));
     for (size_t i = 0; i < sizeof act_heads / sizeof *act_heads; i++)
         VMT_TRY(vmt_take(ctx, a, act_heads[i], ctx->act, 3, head));
-    VMT_TRY(vmt_take(ctx, a, &s->lse, ctx->real, 2, lse));
+    if (level != 1) {
+        VMT_TRY(vmt_take(ctx, a, &s->att, ctx->act, 3, head));
+        VMT_TRY(vmt_take(ctx, a, &s->lse, ctx->real, 2, lse));
+    }
     VMT_TRY(vmt_take(ctx, a, &s->cross_lse, ctx->real, 2, lse));
     return vmt_take(ctx, a, &s->u, ctx->act, VMT_SHAPE(run->tokens, c->ffn_dim));
 }
@@ -81,21 +87,24 @@ static enum vmt_status take_kept(vmt_ctx *ctx, vmt_dit_run *run)
     return VMT_OK;
 }
 
+/* Gradients: two rows of their own; the others lie where the forward's scratch is done with when
+ * the backward begins (the tapped block reads q_lin and k_lin before dbranch is written). */
 static enum vmt_status take_gradients(vmt_ctx *ctx, vmt_dit_run *run)
 {
     const vmt_dit_config *c = &run->dit->config;
     const int64_t row[2] = {run->tokens, c->dim};
-    const int64_t head[3] = {run->tokens, c->heads, c->dim / c->heads};
+    const dit_saved *s = &run->scratch;
     vmt_arena *a = &run->arena;
 
     VMT_TRY(vmt_take(ctx, a, &run->dx, ctx->real, 2, row));
     VMT_TRY(vmt_take(ctx, a, &run->dnormed, ctx->real, 2, row));
-    VMT_TRY(vmt_take(ctx, a, &run->dbranch, ctx->act, 2, row));
-    VMT_TRY(vmt_take(ctx, a, &run->dlin, ctx->act, 2, row));
-    VMT_TRY(vmt_take(ctx, a, &run->dq, ctx->act, 3, head));
-    VMT_TRY(vmt_take(ctx, a, &run->dk, ctx->act, 3, head));
-    VMT_TRY(vmt_take(ctx, a, &run->dv, ctx->act, 3, head));
-    return vmt_take(ctx, a, &run->du, ctx->act, VMT_SHAPE(run->tokens, c->ffn_dim));
+    run->dbranch = run->branch;
+    run->dlin = vmt_reshape(&s->att, 2, row);
+    run->dq = s->q;
+    run->dk = s->k;
+    run->dv = s->v;
+    run->du = run->hidden;
+    return VMT_OK;
 }
 
 /* Memory of a run, all of it; counts only while run->arena measures. */
@@ -110,6 +119,7 @@ static enum vmt_status run_layout(vmt_ctx *ctx, vmt_dit_run *run)
     VMT_TRY(vmt_take(ctx, a, &run->rope_sin, ctx->real, VMT_SHAPE(run->tokens, half)));
     VMT_TRY(vmt_take(ctx, a, &run->time_e, ctx->real, VMT_SHAPE(times, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->time_e0, ctx->real, VMT_SHAPE(times, 6, c->dim)));
+    VMT_TRY(vmt_take(ctx, a, &run->bad, VMT_I32, VMT_SHAPE(1 + c->layers, 1)));
     VMT_TRY(vmt_take(ctx, a, &run->modulation, ctx->real, VMT_SHAPE(6, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->head_modulation, ctx->real, VMT_SHAPE(2, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->x, ctx->real, VMT_SHAPE(run->tokens, c->dim)));
@@ -158,6 +168,17 @@ static void free_run(vmt_dit_run *run)
     vmt_free(run);
 }
 
+/* What the backend takes beside the arena: most for attention among all tokens. */
+static size_t attention_bytes(vmt_ctx *ctx, const vmt_dit_run *run)
+{
+    const vmt_dit_config *c = &run->dit->config;
+
+    if (!ctx->ops->attention_bytes)
+        return 0;
+    return ctx->ops->attention_bytes(ctx, run->tokens, run->tokens, c->heads, c->dim / c->heads,
+                                     run->plan.keep_blocks > 0);
+}
+
 enum vmt_status vmt_dit_run_bytes(vmt_ctx *ctx, const vmt_dit *dit, const vmt_dit_plan *plan,
                                   size_t *bytes)
 {
@@ -166,7 +187,7 @@ enum vmt_status vmt_dit_run_bytes(vmt_ctx *ctx, const vmt_dit *dit, const vmt_di
 
     if (status == VMT_OK)
         status = run_layout(ctx, run);
-    *bytes = status == VMT_OK ? run->arena.peak : 0;
+    *bytes = status == VMT_OK ? run->arena.peak + attention_bytes(ctx, run) : 0;
     free_run(run);
     return status;
 }
@@ -237,6 +258,38 @@ static vmt_tensor patch_rows(const vmt_dit_run *run, const vmt_tensor *buffer, i
                            VMT_SHAPE(run->tokens, channels * p[0] * p[1] * p[2]));
 }
 
+/* Notes what the hidden state after `stage` looks like: 0 the embedding, i + 1 block i. */
+static enum vmt_status mark_bad(vmt_ctx *ctx, vmt_dit_run *run, int stage, const vmt_tensor *x)
+{
+    vmt_tensor flag = vmt_index(&run->bad, stage);
+
+    return vmt_mark_bad(ctx, &flag, x);
+}
+
+/* Where the first NaN or infinity came from, if there is one in the stages so far.  The only place
+ * of a forward that waits for the device. */
+static enum vmt_status require_finite_stages(vmt_ctx *ctx, const vmt_dit_run *run, int stages)
+{
+    enum vmt_status status = VMT_OK;
+    void *flags = NULL;
+
+    VMT_TRY(vmt_alloc(ctx, &flags, (size_t)run->bad.shape[0], sizeof(int32_t)));
+    vmt_tensor host = vmt_tensor_over(flags, VMT_I32, VMT_SHAPE(run->bad.shape[0], 1));
+    status = vmt_download(ctx, &host, &run->bad);
+    for (int stage = 0; stage < stages && status == VMT_OK; stage++) {
+        if (!((const int32_t *)flags)[stage])
+            continue;
+        if (stage == 0)
+            status = vmt_fail(ctx, VMT_E_NUMERIC,
+                              "DiT patch embedding: NaN or infinity (is the latent finite?)");
+        else
+            status = vmt_fail(ctx, VMT_E_NUMERIC, "DiT block %d: hidden state: NaN or infinity",
+                              stage - 1);
+    }
+    vmt_free(flags);
+    return status;
+}
+
 static enum vmt_status patch_embed(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *x,
                                    const vmt_tensor *latent)
 {
@@ -245,7 +298,7 @@ static enum vmt_status patch_embed(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *x
 
     VMT_TRY(vmt_patchify(ctx, &patches, latent, dit->config.patch));
     VMT_TRY(vmt_linear(ctx, x, &patches, &dit->patch_embedding, VMT_EPILOGUE_NONE));
-    return vmt_require_finite(ctx, x, "DiT patch embedding (is the latent finite?)");
+    return mark_bad(ctx, run, 0, x);
 }
 
 /* The tensors that block i of a forward fills.  Kept: its own, or the shared ones around what the
@@ -282,6 +335,7 @@ static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tens
         return vmt_fail(ctx, VMT_E_INTERNAL, "%d blocks to keep, planned %d", count,
                         run->plan.keep_blocks);
     VMT_TRY(find_timestep(ctx, run, timestep));
+    VMT_TRY(vmt_zero(ctx, &run->bad));
     run->text = text;
     if (run->trace) {
         const vmt_tensor e = vmt_index(&run->time_e, run->time_index);
@@ -295,7 +349,7 @@ static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tens
         dit_saved s = block_memory(run, i, keep);
         vmt_tensor *y = block_input(run, i + 1, count, keep);
         VMT_TRY(vmt_prefix(ctx, dit_block_forward(ctx, run, i, &s, false, y), "DiT block %d", i));
-        VMT_TRY(vmt_prefix(ctx, vmt_require_finite(ctx, y, "hidden state"), "DiT block %d", i));
+        VMT_TRY(mark_bad(ctx, run, i + 1, y));
         VMT_TRY(trace(run, "block", i, y));
     }
     if (keep)
@@ -329,6 +383,7 @@ enum vmt_status vmt_dit_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velo
     VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &run->x, &shift, &scale, dit->config.eps));
     VMT_TRY(vmt_linear(ctx, &patches, &run->normed, &dit->head, VMT_EPILOGUE_NONE));
     VMT_TRY(vmt_unpatchify(ctx, velocity, &patches, dit->config.patch));
+    VMT_TRY(require_finite_stages(ctx, run, (int)dit->config.layers + 1));
     return vmt_require_finite(ctx, velocity, "DiT head");
 }
 
@@ -341,6 +396,7 @@ enum vmt_status vmt_dit_tap_qk(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor 
                         run->dit->config.layers - 1);
     VMT_TRY(run_blocks(ctx, run, latent, timestep, text, block, keep));
     VMT_TRY(vmt_prefix(ctx, dit_block_qk(ctx, run, block, &run->scratch), "DiT block %d", block));
+    VMT_TRY(require_finite_stages(ctx, run, block + 1));
     run->tapped = block;
     *q = &run->scratch.q;
     *k = &run->scratch.k;
@@ -355,6 +411,7 @@ enum vmt_status vmt_dit_tap_hidden(vmt_ctx *ctx, vmt_dit_run *run, const vmt_ten
         return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,
                         run->dit->config.layers - 1);
     VMT_TRY(run_blocks(ctx, run, latent, timestep, text, block + 1, keep));
+    VMT_TRY(require_finite_stages(ctx, run, block + 2));
     *hidden = &run->x;
     return VMT_OK;
 }

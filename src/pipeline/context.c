@@ -25,6 +25,7 @@ enum vmt_status vmt_ctx_open(vmt_ctx **result, const vmt_config *config)
     vmt_ctx_init(ctx);
     ctx->threads = config->threads;
     ctx->device = config->device;
+    ctx->nondeterministic = config->nondeterministic != 0;
     ctx->log = config->log;
     ctx->log_user = config->log_user;
     VMT_TRY(vmt_backend_open(ctx, config->backend, config->dtype));

@@ -178,6 +178,14 @@ enum vmt_status vmt_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x)
     RUN(all_finite, finite, x);
 }
 
+enum vmt_status vmt_mark_bad(vmt_ctx *ctx, vmt_tensor *flag, const vmt_tensor *x)
+{
+    BEGIN(mark_bad);
+    WANT(flag, "I", 1);
+    WANT_LIKE(x, "F", x);
+    RUN(mark_bad, flag, x);
+}
+
 enum vmt_status vmt_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use)
 {
     BEGIN(weight_prepare);

@@ -16,6 +16,7 @@ enum vmt_status vmt_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x
 enum vmt_status vmt_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x);
 enum vmt_status vmt_zero(vmt_ctx *ctx, vmt_tensor *y);
 enum vmt_status vmt_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x);
+enum vmt_status vmt_mark_bad(vmt_ctx *ctx, vmt_tensor *flag, const vmt_tensor *x);
 enum vmt_status vmt_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use);
 enum vmt_status vmt_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
                            enum vmt_epilogue epilogue);

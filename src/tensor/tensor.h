@@ -106,6 +106,16 @@ typedef struct vmt_ops {
     enum vmt_status (*zero)(vmt_ctx *, vmt_tensor *y);
     /* *finite (host) = no element is NaN or infinite. */
     enum vmt_status (*all_finite)(vmt_ctx *, bool *finite, const vmt_tensor *x);
+    /* The same without waiting for the device: flag, [1] I32, becomes 1 if an element is NaN or
+     * infinite, and is left alone if none is. */
+    enum vmt_status (*mark_bad)(vmt_ctx *, vmt_tensor *flag, const vmt_tensor *x);
+    /* Returns when all that was asked for is done; NULL: every call has done its work when it
+     * returns. */
+    enum vmt_status (*wait)(vmt_ctx *);
+    /* Bytes beside its tensors that attention of nq queries and nk keys takes, with or without its
+     * backward; NULL: next to none. */
+    size_t (*attention_bytes)(vmt_ctx *, int64_t nq, int64_t nk, int64_t heads, int64_t d,
+                              bool backward);
 
     /* Makes weight->packed if this backend wants one for `use` (or-ed vmt_weight_use); may leave it
      * NULL and compute from the mapped weight.  prepare_bytes: what it would allocate. */

@@ -22,13 +22,14 @@
 enum { WIDTH = 320, HEIGHT = 192, FRAMES = 17, MIB = 1 << 20 };
 
 typedef struct meter {
+    vmt_ctx *ctx;
     size_t phase[VMT_PHASE_COUNT]; /* largest anonymous memory seen */
 } meter;
 
 static int measure(void *user, const vmt_progress *progress)
 {
     meter *m = user;
-    const size_t now = bench_anonymous();
+    const size_t now = bench_used(m->ctx);
 
     if (now > m->phase[progress->phase])
         m->phase[progress->phase] = now;
@@ -58,7 +59,7 @@ static void plan_is_what_is_taken(void **state)
     vmt_settings settings;
     vmt_clip reference, result = {0};
     vmt_plan plan;
-    meter m = {{0}};
+    meter m = {0};
     size_t most = 0;
 
     (void)state;
@@ -71,7 +72,8 @@ static void plan_is_what_is_taken(void **state)
     settings.steps = 2;
     settings.motion.guided_steps = 1;
     settings.motion.inner_steps = 1;
-    const size_t before = bench_anonymous();
+    const size_t before = bench_used(ctx);
+    m.ctx = ctx;
     if (!before)
         skip();
     check(ctx, vmt_clip_new(ctx, &reference, FRAMES, HEIGHT, WIDTH, 8));

@@ -231,7 +231,7 @@ static void run_split_frames(op_run *r)
     OP(r, split_frames, y, x);
 }
 
-/* sizes: N, D, kind: 0 A, 1 R.  zero, copies between dtypes, all_finite. */
+/* sizes: N, D, kind: 0 A, 1 R.  zero, copies between dtypes, all_finite, mark_bad. */
 static void run_memory(op_run *r)
 {
     const int64_t *s = r->size;
@@ -256,6 +256,12 @@ static void run_memory(op_run *r)
     OP(r, upload, &last, &infinity);
     OP(r, all_finite, &finite, nans);
     assert_false(finite);
+    vmt_tensor *flags = op_out_ints(r, "flags", VMT_SHAPE(2, 1));
+    vmt_tensor of_good = vmt_index(flags, 0), of_bad = vmt_index(flags, 1);
+    OP(r, zero, flags);
+    OP(r, mark_bad, &of_good, x);
+    OP(r, mark_bad, &of_bad, nans);
+    OP(r, mark_bad, &of_bad, x); /* stays */
     OP(r, zero, nans);
 }
 

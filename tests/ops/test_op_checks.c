@@ -37,6 +37,7 @@ static const int64_t patch[3] = {1, 2, 2};
 CALL(copy, T(0), T(1))
 CALL(zero, T(0))
 CALL(all_finite, &(bool){false}, T(0))
+CALL(mark_bad, T(0), T(1))
 CALL(weight_prepare, WEIGHT(0, 1), VMT_USE_LINEAR)
 CALL(linear, T(0), T(1), WEIGHT(2, 3), VMT_EPILOGUE_NONE)
 CALL(linear_bwd, T(0), T(1), BARE_WEIGHT(2))
@@ -96,6 +97,7 @@ static const struct {
     CASE(copy, "R3x5", "A3x5"),
     CASE(zero, "R3x5"),
     CASE(all_finite, "R3x5"),
+    CASE(mark_bad, "I1", "R3x5"),
     CASE(weight_prepare, "W4x5", "W4"),
     CASE(linear, "A3x4", "A3x5", "W4x5", "W4"),
     CASE(linear_bwd, "A3x5", "A3x4", "W4x5"),
@@ -192,7 +194,8 @@ static void each_wrong_argument_is_named(void **state)
         const int count = make_arguments(a, which);
         for (int i = 0; i < count; i++) {
             const vmt_tensor good = a->t[i];
-            const bool free_shape = count == 1;
+            const bool free_shape =
+                count == 1 || (strcmp(cases[which].op, "mark_bad") == 0 && i == 1);
             const bool is_bias = cases[which].arguments[i][0] == 'W' && good.rank == 1;
             /* The rows of an embedding table are any; so are a lone weight's columns. */
             const bool free_first = strcmp(cases[which].op, "embed") == 0 && i == 2;

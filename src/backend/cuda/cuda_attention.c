@@ -15,13 +15,13 @@ typedef struct shape {
     size_t item;
 } shape;
 
-static shape shape_of(const vmt_ctx *ctx, const vmt_tensor *q, const vmt_tensor *k)
+static shape shape_for(const vmt_ctx *ctx, int64_t nq, int64_t nk, int64_t heads, int64_t d)
 {
-    shape s = {.nq = q->shape[0],
-               .nk = k->shape[0],
-               .heads = q->shape[1],
-               .d = q->shape[2],
-               .stride = q->shape[1] * q->shape[2],
+    shape s = {.nq = nq,
+               .nk = nk,
+               .heads = heads,
+               .d = d,
+               .stride = heads * d,
                .act = ctx->act,
                .item = vmt_dtype_bytes(ctx->act)};
     s.rows = BLOCK_BYTES / (s.heads * s.nk * (int64_t)sizeof(float));
@@ -30,6 +30,11 @@ static shape shape_of(const vmt_ctx *ctx, const vmt_tensor *q, const vmt_tensor 
     if (s.rows > s.nq)
         s.rows = s.nq;
     return s;
+}
+
+static shape shape_of(const vmt_ctx *ctx, const vmt_tensor *q, const vmt_tensor *k)
+{
+    return shape_for(ctx, q->shape[0], k->shape[0], q->shape[1], q->shape[2]);
 }
 
 static size_t padded(size_t bytes)
@@ -107,6 +112,19 @@ static enum vmt_status spread(vmt_ctx *ctx, const shape *s, int64_t rows, float 
                                  .a_turned = true,
                                  .add = add};
     return cuda_matmul_run(ctx, &product, out, p, x, NULL);
+}
+
+size_t cuda_attention_products_bytes(vmt_ctx *ctx, int64_t nq, int64_t nk, int64_t heads, int64_t d,
+                                     bool backward)
+{
+    const shape s = shape_for(ctx, nq, nk, heads, d);
+    const size_t logits_and_p =
+        logit_bytes(&s, sizeof(float)) + (s.act == VMT_F32 ? 0 : logit_bytes(&s, s.item));
+
+    if (!backward)
+        return logits_and_p;
+    return 2 * logits_and_p + padded((size_t)(heads * nq) * sizeof(float)) +
+           (s.act == VMT_F32 ? 0 : 2 * padded((size_t)(nk * s.stride) * sizeof(float)));
 }
 
 enum vmt_status cuda_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,

@@ -44,6 +44,8 @@ static void fill_table(vmt_ops *ops)
                      .copy = cuda_copy,
                      .zero = cuda_zero,
                      .all_finite = cuda_all_finite,
+                     .mark_bad = cuda_mark_bad,
+                     .wait = cuda_wait,
                      .weight_prepare = cuda_weight_prepare,
                      .weight_prepare_bytes = cuda_weight_prepare_bytes,
                      .weight_release = cuda_weight_release,
@@ -52,7 +54,8 @@ static void fill_table(vmt_ops *ops)
                      .linear_bwd_acc = cuda_linear_bwd_acc,
                      .conv3d = cuda_conv3d,
                      .attention = cuda_attention,
-                     .attention_bwd = cuda_attention_bwd};
+                     .attention_bwd = cuda_attention_bwd,
+                     .attention_bytes = cuda_attention_bytes};
     cuda_table_rows(ops);
     cuda_table_motion(ops);
 }

@@ -11,6 +11,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <math_constants.h>
+#include <type_traits>
 
 enum { THREADS = 256, WARP = 32 };
 
@@ -75,6 +76,14 @@ inline bool by_fours(cuda_view v, int64_t count)
     return count % 4 == 0 && (uintptr_t)v.data % (v.dtype == VMT_BF16 ? 8 : 16) == 0;
 }
 
+/* Sum over a warp, in each of its threads. */
+__device__ inline float warp_sum(float x)
+{
+    for (int step = WARP / 2; step; step /= 2)
+        x += __shfl_xor_sync(0xffffffffu, x, step);
+    return x;
+}
+
 /* Sum of all threads' values, in every thread; the same order each time.  `room`: 33 values of
  * shared memory. */
 template <typename T> __device__ inline T block_sum(T x, T *room)
@@ -124,10 +133,11 @@ inline unsigned grid_for(int64_t count)
     return (unsigned)(blocks < 1 ? 1 : blocks < 8192 ? blocks : 8192);
 }
 
-/* Threads of one block over the channels of a row. */
+/* Threads of one block over the channels of a row: as few rounds as 512 allow, all of them full. */
 inline unsigned channel_threads(int64_t d)
 {
-    return (unsigned)(d < THREADS ? (d + WARP - 1) / WARP * WARP : (int64_t)THREADS);
+    const int64_t rounds = (d + 511) / 512, each = (d + rounds - 1) / rounds;
+    return (unsigned)((each + WARP - 1) / WARP * WARP);
 }
 
 #define GRID_STRIDE(i, count)                                                                      \

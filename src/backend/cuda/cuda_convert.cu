@@ -75,8 +75,26 @@ template <typename X> __global__ void find_bad(int *bad, const X *x, int64_t cou
         *bad = 1; /* whoever writes, writes 1 */
 }
 
+template <typename X> __global__ void find_bad_fours(int *bad, const X *x, int64_t fours)
+{
+    bool found = false;
+    GRID_STRIDE(i, fours)
+    {
+        const float4 v = widen4(x + 4 * i);
+        found |= !(isfinite(v.x) && isfinite(v.y) && isfinite(v.z) && isfinite(v.w));
+    }
+    if (found)
+        *bad = 1;
+}
+
 extern "C" cudaError_t cuda_find_bad(cudaStream_t s, int *bad, cuda_view x, int64_t count)
 {
+    if ((x.dtype == VMT_F32 || x.dtype == VMT_BF16) && by_fours(x, count))
+        return with_act(x.dtype, [&](auto *from) {
+            find_bad_fours<<<grid_for(count / 4), THREADS, 0, s>>>(bad, (decltype(from))x.data,
+                                                                   count / 4);
+            return cudaGetLastError();
+        });
     return with_float(x.dtype, [&](auto *from) {
         find_bad<<<grid_for(count), THREADS, 0, s>>>(bad, (decltype(from))x.data, count);
         return cudaGetLastError();

@@ -92,15 +92,15 @@ extern "C" size_t cuda_cudnn_version(const cuda_cudnn *library)
 
 /* ---------------------------------------------------------------- attention */
 
-/* [tokens, heads, d] as cuDNN's [batch, heads, tokens, d]. */
+/* [batch, tokens, heads, d] as cuDNN's [batch, heads, tokens, d]. */
 static fe::graph::Tensor_attributes heads_of(const char *name, int64_t uid, int64_t tokens,
-                                             int64_t heads, int64_t d)
+                                             const cuda_cudnn_shape &s)
 {
     return fe::graph::Tensor_attributes()
         .set_name(name)
         .set_uid(uid)
-        .set_dim({1, heads, tokens, d})
-        .set_stride({tokens * heads * d, d, heads * d, 1})
+        .set_dim({s.batch, s.heads, tokens, s.d})
+        .set_stride({tokens * s.row, s.d, s.row, 1})
         .set_data_type(fe::DataType_t::BFLOAT16);
 }
 
@@ -109,51 +109,47 @@ static void as_output(const std::shared_ptr<fe::graph::Tensor_attributes> &t, in
 {
     t->set_output(true)
         .set_uid(uid)
-        .set_dim({1, s.heads, tokens, s.d})
-        .set_stride({tokens * s.heads * s.d, s.d, s.heads * s.d, 1})
+        .set_dim({s.batch, s.heads, tokens, s.d})
+        .set_stride({tokens * s.row, s.d, s.row, 1})
         .set_data_type(fe::DataType_t::BFLOAT16);
 }
 
-static fe::graph::Tensor_attributes lse_of(const cuda_cudnn_shape &s)
+static void as_lse(fe::graph::Tensor_attributes &t, const cuda_cudnn_shape &s)
 {
-    return fe::graph::Tensor_attributes()
-        .set_name("lse")
-        .set_uid(CUDA_CUDNN_LSE)
-        .set_dim({1, s.heads, s.nq, 1})
-        .set_stride({s.heads * s.nq, s.nq, 1, 1})
+    t.set_uid(CUDA_CUDNN_LSE)
+        .set_dim({s.batch, s.heads, s.nq, 1})
+        .set_stride({s.nq, s.batch * s.nq, 1, 1})
         .set_data_type(fe::DataType_t::FLOAT);
 }
 
 static void add_forward(fe::graph::Graph &g, const cuda_cudnn_shape &s)
 {
-    auto q = g.tensor(heads_of("q", CUDA_CUDNN_Q, s.nq, s.heads, s.d));
-    auto k = g.tensor(heads_of("k", CUDA_CUDNN_K, s.nk, s.heads, s.d));
-    auto v = g.tensor(heads_of("v", CUDA_CUDNN_V, s.nk, s.heads, s.d));
+    auto q = g.tensor(heads_of("q", CUDA_CUDNN_Q, s.nq, s));
+    auto k = g.tensor(heads_of("k", CUDA_CUDNN_K, s.nk, s));
+    auto v = g.tensor(heads_of("v", CUDA_CUDNN_V, s.nk, s));
     auto options =
         fe::graph::SDPA_attributes().set_name("attention").set_attn_scale((float)s.scale);
     options.set_generate_stats(s.has_lse);
     auto [o, lse] = g.sdpa(q, k, v, options);
     as_output(o, CUDA_CUDNN_O, s.nq, s);
     if (s.has_lse)
-        lse->set_output(true)
-            .set_uid(CUDA_CUDNN_LSE)
-            .set_dim({1, s.heads, s.nq, 1})
-            .set_stride({s.heads * s.nq, s.nq, 1, 1})
-            .set_data_type(fe::DataType_t::FLOAT);
+        as_lse(lse->set_output(true), s);
 }
 
 static void add_backward(fe::graph::Graph &g, const cuda_cudnn_shape &s)
 {
-    auto q = g.tensor(heads_of("q", CUDA_CUDNN_Q, s.nq, s.heads, s.d));
-    auto k = g.tensor(heads_of("k", CUDA_CUDNN_K, s.nk, s.heads, s.d));
-    auto v = g.tensor(heads_of("v", CUDA_CUDNN_V, s.nk, s.heads, s.d));
-    auto o = g.tensor(heads_of("o", CUDA_CUDNN_O, s.nq, s.heads, s.d));
-    auto dout = g.tensor(heads_of("do", CUDA_CUDNN_DO, s.nq, s.heads, s.d));
-    auto lse = g.tensor(lse_of(s));
+    auto q = g.tensor(heads_of("q", CUDA_CUDNN_Q, s.nq, s));
+    auto k = g.tensor(heads_of("k", CUDA_CUDNN_K, s.nk, s));
+    auto v = g.tensor(heads_of("v", CUDA_CUDNN_V, s.nk, s));
+    auto o = g.tensor(heads_of("o", CUDA_CUDNN_O, s.nq, s));
+    auto dout = g.tensor(heads_of("do", CUDA_CUDNN_DO, s.nq, s));
+    fe::graph::Tensor_attributes given;
+    as_lse(given, s);
+    auto lse = g.tensor(given.set_name("lse"));
     auto options = fe::graph::SDPA_backward_attributes()
                        .set_name("attention_bwd")
                        .set_attn_scale((float)s.scale)
-                       .set_deterministic_algorithm(true);
+                       .set_deterministic_algorithm(!s.any_order);
     auto [dq, dk, dv] = g.sdpa_backward(q, k, v, o, dout, lse, options);
     as_output(dq, CUDA_CUDNN_DQ, s.nq, s);
     as_output(dk, CUDA_CUDNN_DK, s.nk, s);
@@ -305,8 +301,9 @@ static void build(cudnnHandle_t handle, const cuda_cudnn_conv &conv, cuda_cudnn_
 
 static bool same_shape(const cuda_cudnn_shape &a, const cuda_cudnn_shape &b)
 {
-    return a.nq == b.nq && a.nk == b.nk && a.heads == b.heads && a.d == b.d && a.scale == b.scale &&
-           a.backward == b.backward && a.has_lse == b.has_lse;
+    return a.batch == b.batch && a.nq == b.nq && a.nk == b.nk && a.heads == b.heads && a.d == b.d &&
+           a.row == b.row && a.scale == b.scale && a.backward == b.backward &&
+           a.has_lse == b.has_lse && a.any_order == b.any_order;
 }
 
 static bool same_shape(const cuda_cudnn_conv &a, const cuda_cudnn_conv &b)

@@ -129,12 +129,23 @@ enum vmt_status cuda_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x)
 {
     cuda_state *state = cuda_of(ctx);
     int bad = 1;
-    cudaError_t error = cudaMemsetAsync(state->bad, 0, sizeof bad, state->stream);
+    vmt_tensor flag = vmt_tensor_over(state->bad, VMT_I32, VMT_SHAPE(1));
 
-    if (error == cudaSuccess)
-        error = cuda_find_bad(state->stream, state->bad, cuda_view_of(x), vmt_numel(x));
-    VMT_TRY(cuda_check(ctx, "all_finite", error));
+    VMT_TRY(cuda_zero(ctx, &flag));
+    VMT_TRY(cuda_mark_bad(ctx, &flag, x));
     VMT_TRY(move(ctx, "all_finite", &bad, state->bad, sizeof bad, cudaMemcpyDeviceToHost));
     *finite = !bad;
     return VMT_OK;
+}
+
+enum vmt_status cuda_mark_bad(vmt_ctx *ctx, vmt_tensor *flag, const vmt_tensor *x)
+{
+    return cuda_check(
+        ctx, "mark_bad",
+        cuda_find_bad(cuda_of(ctx)->stream, flag->data, cuda_view_of(x), vmt_numel(x)));
+}
+
+enum vmt_status cuda_wait(vmt_ctx *ctx)
+{
+    return cuda_check(ctx, "wait", cudaStreamSynchronize(cuda_of(ctx)->stream));
 }

@@ -71,6 +71,8 @@ enum vmt_status cuda_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *
 enum vmt_status cuda_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x);
 enum vmt_status cuda_zero(vmt_ctx *ctx, vmt_tensor *y);
 enum vmt_status cuda_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x);
+enum vmt_status cuda_mark_bad(vmt_ctx *ctx, vmt_tensor *flag, const vmt_tensor *x);
+enum vmt_status cuda_wait(vmt_ctx *ctx);
 
 /* Bytes up to the next boundary of 256. */
 static inline size_t cuda_padded(size_t bytes)
@@ -140,6 +142,12 @@ enum vmt_status cuda_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
                                    const vmt_tensor *dout, const vmt_tensor *q, const vmt_tensor *k,
                                    const vmt_tensor *v, const vmt_tensor *o, const vmt_tensor *lse,
                                    double scale);
+
+/* Scratch of those calls with gradients of the keys; by products alone. */
+size_t cuda_attention_bytes(vmt_ctx *ctx, int64_t nq, int64_t nk, int64_t heads, int64_t d,
+                            bool backward);
+size_t cuda_attention_products_bytes(vmt_ctx *ctx, int64_t nq, int64_t nk, int64_t heads, int64_t d,
+                                     bool backward);
 
 /* By cuDNN; *done false where it has no kernel, or is not there: then by products. */
 enum vmt_status cuda_attention_fused(vmt_ctx *ctx, bool *done, vmt_tensor *o, vmt_tensor *lse,

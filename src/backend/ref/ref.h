@@ -127,6 +127,7 @@ void REF(flow_window_axis)(int32_t *entry, real centre, int64_t count, int64_t s
 REF_OP(upload, vmt_tensor *y, const vmt_tensor *host);
 REF_OP(zero, vmt_tensor *y);
 REF_OP(all_finite, bool *finite, const vmt_tensor *x);
+REF_OP(mark_bad, vmt_tensor *flag, const vmt_tensor *x);
 void *REF(alloc)(vmt_ctx *ctx, size_t bytes);
 void REF(release)(vmt_ctx *ctx, void *memory);
 void REF(close)(vmt_ctx *ctx);

@@ -187,3 +187,13 @@ enum vmt_status REF(all_finite)(vmt_ctx *ctx, bool *finite, const vmt_tensor *x)
     (void)ctx;
     return VMT_OK;
 }
+
+enum vmt_status REF(mark_bad)(vmt_ctx *ctx, vmt_tensor *flag, const vmt_tensor *x)
+{
+    bool finite;
+
+    VMT_TRY(REF(all_finite)(ctx, &finite, x));
+    if (!finite)
+        *(int32_t *)flag->data = 1;
+    return VMT_OK;
+}

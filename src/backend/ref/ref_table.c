@@ -36,6 +36,7 @@ const vmt_ops REF(vmt_ops) = {
     .copy = REF(upload),
     .zero = REF(zero),
     .all_finite = REF(all_finite),
+    .mark_bad = REF(mark_bad),
     .weight_prepare = weight_prepare,
     .weight_prepare_bytes = weight_prepare_bytes,
     .weight_release = weight_release,
