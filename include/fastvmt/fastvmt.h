@@ -349,9 +349,11 @@ typedef struct vmt_transfer_io {
     const char
         *embeddings; /* file of encoded prompts (vmt_embed_prompts) in place of text, or NULL */
     const char *latent_path; /* the final latent is written here before the decode; may be NULL */
-    const char *checkpoint_path; /* run state; written every checkpoint_steps and when cancelled */
-    int64_t checkpoint_steps;    /* 0: only when cancelled (if a path is given) */
-    const char *resume;          /* run state to go on from, or NULL */
+    /* run state; written every checkpoint_steps, when cancelled, and when a device fails after a
+     * whole step */
+    const char *checkpoint_path;
+    int64_t checkpoint_steps; /* 0: only when cancelled (if a path is given) */
+    const char *resume;       /* run state to go on from, or NULL */
     vmt_progress_fn *progress;
     void *progress_user;
     vmt_preview_fn *preview; /* called every preview_steps denoising steps; NULL: never */

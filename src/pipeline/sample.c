@@ -183,12 +183,21 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
     return layout(ctx, s, &s->arena);
 }
 
+static void drop_held_state(vmt_sample *s)
+{
+    vmt_record_free(&s->held);
+    vmt_free(s->held_latents);
+    s->held = (vmt_record){0};
+    s->held_latents = NULL;
+}
+
 void vmt_sample_close(vmt_ctx *ctx, vmt_sample *s)
 {
     vmt_arena_close(ctx, &s->arena);
     vmt_dit_run_close(ctx, s->dit);
     for (int i = 0; i < VMT_TEXT_COUNT; i++)
         vmt_dit_text_close(ctx, s->texts[i]);
+    drop_held_state(s);
     vmt_free(s->timesteps);
     vmt_sampler_close(&s->sampler);
     *s = (vmt_sample){0};
@@ -349,20 +358,51 @@ static enum vmt_status fill_state_record(vmt_ctx *ctx, const vmt_sample *s, vmt_
     return s->motion ? vmt_motion_record(ctx, record, s->motion) : VMT_OK;
 }
 
+static enum vmt_status new_state_buffer(vmt_ctx *ctx, const vmt_sample *s, float **buffer)
+{
+    return vmt_alloc(ctx, (void **)buffer,
+                     STATE_TENSORS * (size_t)vmt_geometry_latent(&s->spec.geometry),
+                     sizeof **buffer);
+}
+
 static enum vmt_status save_state(vmt_ctx *ctx, const vmt_sample *s)
 {
     vmt_record record = {0};
     float *buffer;
 
-    VMT_TRY(vmt_alloc(ctx, (void **)&buffer,
-                      STATE_TENSORS * (size_t)vmt_geometry_latent(&s->spec.geometry),
-                      sizeof *buffer));
+    VMT_TRY(new_state_buffer(ctx, s, &buffer));
     enum vmt_status status = fill_state_record(ctx, s, &record, buffer);
     if (status == VMT_OK)
         status = vmt_record_write(ctx, &record, s->checkpoint_path);
     vmt_record_free(&record);
     vmt_free(buffer);
     return vmt_prefix(ctx, status, "checkpoint");
+}
+
+/* After a whole step: what a device holds, in case it is lost. */
+static enum vmt_status hold_state(vmt_ctx *ctx, vmt_sample *s)
+{
+    if (!ctx->ops->wait || !s->checkpoint_path)
+        return VMT_OK;
+    drop_held_state(s);
+    VMT_TRY(new_state_buffer(ctx, s, &s->held_latents));
+    return fill_state_record(ctx, s, &s->held, s->held_latents);
+}
+
+/* A device that ran out of memory or is gone: the held state becomes the checkpoint. */
+static enum vmt_status write_held_state(vmt_ctx *ctx, vmt_sample *s, enum vmt_status failed)
+{
+    char message[VMT_MESSAGE_BYTES];
+
+    if ((failed != VMT_E_MEMORY && failed != VMT_E_INTERNAL) || !s->held_latents)
+        return failed;
+    memcpy(message, ctx->message, sizeof message);
+    if (vmt_record_write(ctx, &s->held, s->checkpoint_path) == VMT_OK)
+        vmt_set_message(ctx, "%s; the run up to step %" PRId64 " is kept: --resume %s", message,
+                        s->sampler.step, s->checkpoint_path);
+    else
+        memcpy(ctx->message, message, sizeof message);
+    return failed;
 }
 
 /* ---- the loop */
@@ -448,7 +488,7 @@ static enum vmt_status one_step(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *m
     s->reporter->now.step = s->sampler.step;
     if (s->checkpoint_steps > 0 && s->sampler.step % s->checkpoint_steps == 0)
         VMT_TRY(save_state(ctx, s));
-    return VMT_OK;
+    return hold_state(ctx, s);
 }
 
 static double loop_work(const vmt_sample *s)
@@ -488,5 +528,5 @@ enum vmt_status vmt_sample_loop(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *m
         if (status != VMT_E_CANCELLED)
             status = vmt_prefix(ctx, status, "step %" PRId64, step);
     }
-    return keep_cancelled(ctx, s, status);
+    return write_held_state(ctx, s, keep_cancelled(ctx, s, status));
 }

@@ -61,6 +61,10 @@ typedef struct vmt_sample {
     const char *checkpoint_path;
     int64_t checkpoint_steps;
     const vmt_motion *motion; /* stored with the state */
+    /* On a device that can fail or be taken away: the state after the last whole step, on the
+     * host. */
+    vmt_record held;
+    float *held_latents;
     /* For conformance cases: called after each inner step and each denoising step; NULL: nothing.
      */
     enum vmt_status (*trace)(vmt_ctx *ctx, struct vmt_sample *s, void *user, const char *what);
