@@ -390,10 +390,80 @@ __global__ void __launch_bounds__(MOST_THREADS)
     part.store(y, place, by_fours);
 }
 
+/* The same for BF16 rows of few channels: LANES threads hold a row by eights, each thread works on
+ * CELLS rows at once, so that enough bytes are on their way. */
+enum { CELLS = 4, EIGHT = 8 };
+
+template <int LANES>
+__global__ void __launch_bounds__(THREADS)
+    rms_cells(__nv_bfloat16 *y, const __nv_bfloat16 *x, const float *gamma, bool silu, int64_t rows,
+              int n)
+{
+    const int lane = threadIdx.x % LANES, at = EIGHT * lane;
+    const int64_t groups = (int64_t)gridDim.x * blockDim.x / LANES,
+                  first = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) / LANES;
+    float v[CELLS][EIGHT], factor[EIGHT];
+#pragma unroll
+    for (int e = 0; e < EIGHT; e++)
+        factor[e] = at < n ? gamma[at + e] : 0.0f;
+#pragma unroll
+    for (int c = 0; c < CELLS; c++) {
+        const int64_t row = first + c * groups;
+        uint4 raw = make_uint4(0, 0, 0, 0);
+        if (row < rows && at < n)
+            raw = *(const uint4 *)(x + row * n + at);
+        const __nv_bfloat162 *const pairs = (const __nv_bfloat162 *)&raw;
+#pragma unroll
+        for (int e = 0; e < EIGHT / 2; e++) {
+            const float2 pair = __bfloat1622float2(pairs[e]);
+            v[c][2 * e] = pair.x, v[c][2 * e + 1] = pair.y;
+        }
+    }
+#pragma unroll
+    for (int c = 0; c < CELLS; c++) {
+        const int64_t row = first + c * groups;
+        float squares = 0;
+#pragma unroll
+        for (int e = 0; e < EIGHT; e++)
+            squares += v[c][e] * v[c][e];
+#pragma unroll
+        for (int step = LANES / 2; step; step /= 2)
+            squares += __shfl_xor_sync(0xffffffffu, squares, step);
+        const float r = sqrtf((float)n) / fmaxf(sqrtf(squares), 1e-12f);
+        uint4 raw;
+        __nv_bfloat162 *const pairs = (__nv_bfloat162 *)&raw;
+#pragma unroll
+        for (int e = 0; e < EIGHT / 2; e++) {
+            float a = v[c][2 * e] * r * factor[2 * e], b = v[c][2 * e + 1] * r * factor[2 * e + 1];
+            if (silu)
+                a = a / (1.0f + expf(-a)), b = b / (1.0f + expf(-b));
+            pairs[e] = __floats2bfloat162_rn(a, b);
+        }
+        if (row < rows && at < n)
+            *(uint4 *)(y + row * n + at) = raw;
+    }
+}
+
+template <int LANES>
+static cudaError_t launch_cells(cudaStream_t s, cuda_view y, cuda_view x, const float *gamma,
+                                bool silu, int64_t rows, int64_t channels)
+{
+    const int64_t a_block = (int64_t)THREADS / LANES * CELLS;
+    rms_cells<LANES><<<(unsigned)((rows + a_block - 1) / a_block), THREADS, 0, s>>>(
+        (__nv_bfloat16 *)y.data, (const __nv_bfloat16 *)x.data, gamma, silu, rows, (int)channels);
+    return cudaGetLastError();
+}
+
 extern "C" cudaError_t cuda_rms_channel(cudaStream_t s, cuda_view y, cuda_view x,
                                         const float *gamma, bool silu, int64_t rows,
                                         int64_t channels)
 {
+    const bool eights = y.dtype == VMT_BF16 && x.dtype == VMT_BF16 && channels % EIGHT == 0 &&
+                        ((uintptr_t)y.data | (uintptr_t)x.data) % 16 == 0;
+    if (eights && channels <= 16 * EIGHT)
+        return launch_cells<16>(s, y, x, gamma, silu, rows, channels);
+    if (eights && channels <= 32 * EIGHT)
+        return launch_cells<32>(s, y, x, gamma, silu, rows, channels);
     const row_launch l = launch_of(rows, channels);
     const bool fours =
         by_fours(y, channels) && by_fours(x, channels) && by_fours(view_of(gamma), channels);
