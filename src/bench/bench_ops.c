@@ -23,7 +23,6 @@ typedef struct op_bench {
     float *weight_data;
     double flop; /* of one call; 0: elements count */
     const int64_t *size;
-    int32_t *windows; /* of the windowed flow: rows, then columns; on the host */
     enum vmt_status (*call)(struct op_bench *b);
 } op_bench;
 
@@ -232,25 +231,30 @@ static vmt_flow_geometry flow_geometry(const op_bench *b)
                                VMT_POSITIONS_FRAME};
 }
 
+/* A tensor of indices, not filled. */
+static void make_indices(op_bench *b, int64_t tiles, int64_t entries)
+{
+    vmt_tensor *t = &b->tensors[b->count++];
+
+    *t = vmt_tensor_over(NULL, VMT_I32, VMT_SHAPE(tiles, entries));
+    t->data = b->ctx->ops->alloc(b->ctx, vmt_tensor_bytes(t));
+    if (!t->data)
+        note(b, vmt_fail(b->ctx, VMT_E_MEMORY, "out of memory: %zu bytes", vmt_tensor_bytes(t)));
+}
+
 static void make_flow(op_bench *b)
 {
     const int64_t *s = b->size, tokens = s[0] * s[1];
     const vmt_flow_geometry g = flow_geometry(b);
-    const int64_t row_count = vmt_flow_tiles(&g) * g.window_h;
-    const int64_t col_count = vmt_flow_tiles(&g) * g.window_w;
-    void *memory = NULL;
 
     for (int i = 0; i < 4; i++) /* q, k, dq, dk */
         make(b, 'R', VMT_SHAPE(tokens, s[2]));
-    make(b, 'R', VMT_SHAPE(tokens, 2)); /* flow */
-    make(b, 'R', VMT_SHAPE(tokens, 2)); /* dflow */
-    note(b, vmt_alloc(b->ctx, &memory, (size_t)(row_count + col_count), sizeof(int32_t)));
+    make(b, 'R', VMT_SHAPE(tokens, 2));              /* flow */
+    make(b, 'R', VMT_SHAPE(tokens, 2));              /* dflow */
+    make_indices(b, vmt_flow_tiles(&g), g.window_h); /* rows */
+    make_indices(b, vmt_flow_tiles(&g), g.window_w); /* columns */
     if (b->status != VMT_OK)
         return;
-    b->windows = memory;
-    b->tensors[6] = vmt_tensor_over(b->windows, VMT_I32, VMT_SHAPE(vmt_flow_tiles(&g), g.window_h));
-    b->tensors[7] =
-        vmt_tensor_over(b->windows + row_count, VMT_I32, VMT_SHAPE(vmt_flow_tiles(&g), g.window_w));
     b->flop = 2.0 * (double)(tokens * tokens * s[2]); /* logits of all pairs, computed or not */
     note(b, vmt_flow_windows(b->ctx, &b->tensors[6], &b->tensors[7], &b->tensors[0], &b->tensors[1],
                              &g, 4));
@@ -356,6 +360,10 @@ static const op_row device_rows[] = {
     {"rms_norm_rope_bwd", make_rope, call_rope_bwd, {32760, 12, 128}},
     {"gelu", make_rows, call_gelu, {32760, 8960}},
     {"gelu_bwd", make_rows, call_gelu_bwd, {32760, 8960}},
+    {"flow_full", make_flow, call_flow_full, {30, 52, 128, 21}},
+    {"flow_full_bwd", make_flow, call_flow_full_bwd, {30, 52, 128, 21}},
+    {"flow_windowed", make_flow, call_flow_windowed, {30, 52, 128, 21}},
+    {"flow_windowed_bwd", make_flow, call_flow_windowed_bwd, {30, 52, 128, 21}},
     {"conv3d", make_conv3d, call_conv3d, {3, 60, 104, 384, 384, 3, 3}},
     {"conv3d", make_conv3d, call_conv3d, {3, 120, 208, 384, 384, 3, 3}},
     {"conv3d", make_conv3d, call_conv3d, {3, 240, 416, 192, 192, 3, 3}},
@@ -379,7 +387,6 @@ static void release(op_bench *o)
         o->ctx->ops->release(o->ctx, o->tensors[t].data);
     o->ctx->ops->weight_release(o->ctx, &o->weight);
     vmt_free(o->weight_data);
-    vmt_free(o->windows);
 }
 
 static enum vmt_status measure_op(bench *b, const op_row *measured)

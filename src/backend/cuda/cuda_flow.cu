@@ -201,238 +201,132 @@ extern "C" cudaError_t cuda_flow_place(cudaStream_t s, int32_t *rows, int32_t *c
     return cudaGetLastError();
 }
 
-/* ---- keys of a window: one block of threads per tile, a warp per query */
+/* ---- keys of a window
+ *
+ * The logits of all pairs are a product, cheaper than reading a window's keys again for each tile;
+ * a block of threads per query then looks at those of its window.  An entry may stand in a window
+ * twice, and counts twice. */
 
-/* Token n of a tile: its place in the frame, its row of the flow, its own position. */
+/* A token as a query: its tile, its row of the flow, its own position. */
 struct query {
-    int token, flow_row;
+    int tile, flow_row;
     float own_u, own_v;
 };
 
-__device__ inline int tile_tokens(const cuda_flow_geometry &g, int tile, int *cols)
+__device__ inline query query_of(const cuda_flow_geometry &g, int token)
 {
-    const int across = tiles_across(g), first_row = tile / across * g.tile_h,
-              first_col = tile % across * g.tile_w;
-    *cols = min(g.tile_w, g.grid_w - first_col);
-    return min(g.tile_h, g.grid_h - first_row) * *cols;
-}
-
-__device__ inline query query_of(const cuda_flow_geometry &g, int tile, int n, int cols)
-{
-    const int across = tiles_across(g), first_row = tile / across * g.tile_h,
-              first_col = tile % across * g.tile_w;
-    const int row = n / cols, col = n % cols;
+    const int row = token / g.grid_w, col = token % g.grid_w;
+    const int in_row = row % g.tile_h, in_col = col % g.tile_w;
     query q;
-    q.token = (first_row + row) * g.grid_w + first_col + col;
-    q.flow_row = g.released ? tile * g.tile_h * g.tile_w + row * g.tile_w + col : q.token;
-    q.own_u = (float)(g.released ? row : first_row + row);
-    q.own_v = (float)(g.released ? col : first_col + col);
+    q.tile = row / g.tile_h * tiles_across(g) + col / g.tile_w;
+    q.flow_row = g.released ? q.tile * g.tile_h * g.tile_w + in_row * g.tile_w + in_col : token;
+    q.own_u = (float)(g.released ? in_row : row);
+    q.own_v = (float)(g.released ? in_col : col);
     return q;
 }
 
-/* Entry p of a tile's window: its token, and the position it counts as. */
-struct key {
-    int token;
-    float u, v;
-};
-
-__device__ inline key key_of(const cuda_flow_geometry &g, const int32_t *rows, const int32_t *cols,
-                             int p)
+/* Position that entry (a, b) of a window counts as. */
+__device__ inline float2 entry_place(const cuda_flow_geometry &g, const int32_t *rows,
+                                     const int32_t *cols, int a, int b)
 {
-    const int a = p / g.window_w, b = p % g.window_w;
-    key k;
-    k.token = rows[a] * g.grid_w + cols[b];
-    k.u = (float)(g.released ? (p % 2 ? 0 : a) : rows[a]);
-    k.v = (float)(g.released ? (p % 2 ? 0 : b) : cols[b]);
-    return k;
+    if (!g.released)
+        return make_float2((float)rows[a], (float)cols[b]);
+    return (a * g.window_w + b) % 2 ? make_float2(0, 0) : make_float2((float)a, (float)b);
 }
 
-/* Shared memory of a warp: its query, [d]. */
-__device__ inline float dot(const float *query, const float *k, int64_t d)
-{
-    float sum = 0;
-    if (d % 4 == 0) {
-        for (int64_t c = 0; c < d; c += 4) {
-            const float4 a = *(const float4 *)(query + c), b = *(const float4 *)(k + c);
-            sum += a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
-        }
-        return sum;
-    }
-    for (int64_t c = 0; c < d; c++)
-        sum += query[c] * k[c];
-    return sum;
-}
-
-/* A running softmax with its expected position; merged over lanes in a fixed order. */
-struct running {
+/* Softmax over a window: the greatest logit, the sum, the weighted positions. */
+struct window_softmax {
     float most, sum, u, v;
 };
 
-__device__ inline void add_logit(running *r, float z, float u, float v)
+/* z: the query's row, [grid_h · grid_w]; rows, cols: of its tile. */
+__device__ inline window_softmax look(const cuda_flow_geometry &g, const float *z, float scale,
+                                      const int32_t *rows, const int32_t *cols, float *room)
 {
-    const float most = fmaxf(r->most, z);
-    const float keep = expf(r->most - most), a = expf(z - most);
-    r->sum = r->sum * keep + a;
-    r->u = r->u * keep + a * u;
-    r->v = r->v * keep + a * v;
-    r->most = most;
-}
+    const int entries = g.window_h * g.window_w;
+    window_softmax w = {-CUDART_INF_F, 0, 0, 0};
 
-__device__ inline running merge_lanes(running r)
-{
-    for (int step = WARP / 2; step; step /= 2) {
-        const running other = {
-            __shfl_xor_sync(0xffffffffu, r.most, step), __shfl_xor_sync(0xffffffffu, r.sum, step),
-            __shfl_xor_sync(0xffffffffu, r.u, step), __shfl_xor_sync(0xffffffffu, r.v, step)};
-        const float most = fmaxf(r.most, other.most);
-        const float keep = r.sum > 0 ? expf(r.most - most) : 0,
-                    add = other.sum > 0 ? expf(other.most - most) : 0;
-        /* the sum of two numbers does not depend on their order: both lanes get the same bits */
-        r = {most, r.sum * keep + other.sum * add, r.u * keep + other.u * add,
-             r.v * keep + other.v * add};
+    for (int p = threadIdx.x; p < entries; p += blockDim.x)
+        w.most = fmaxf(w.most, scale * z[rows[p / g.window_w] * g.grid_w + cols[p % g.window_w]]);
+    w.most = block_max(w.most, room);
+    for (int p = threadIdx.x; p < entries; p += blockDim.x) {
+        const int row = p / g.window_w, col = p % g.window_w;
+        const float e = expf(scale * z[rows[row] * g.grid_w + cols[col]] - w.most);
+        const float2 at = entry_place(g, rows, cols, row, col);
+        w.sum += e;
+        w.u += e * at.x;
+        w.v += e * at.y;
     }
-    return r;
+    w.sum = block_sum(w.sum, room);
+    w.u = block_sum(w.u, room);
+    w.v = block_sum(w.v, room);
+    return w;
 }
 
-/* Softmax over the window and expected position in one pass; z, when given, receives the row's
- * scaled logits. */
-__device__ inline running walk_window(const cuda_flow_geometry &g, const float *query,
-                                      const float *k, const int32_t *rows, const int32_t *cols,
-                                      float scale, int64_t d, float *z)
+enum { QUERY_THREADS = 128 };
+
+__global__ void flow_windowed(float *flow, const float *z, const int32_t *rows, const int32_t *cols,
+                              cuda_flow_geometry g, float scale)
 {
-    running r = {-CUDART_INF_F, 0, 0, 0};
-    for (int p = threadIdx.x % WARP; p < g.window_h * g.window_w; p += WARP) {
-        const key at = key_of(g, rows, cols, p);
-        const float logit = scale * dot(query, k + (int64_t)at.token * d, d);
-        if (z)
-            z[p] = logit;
-        add_logit(&r, logit, at.u, at.v);
-    }
-    return merge_lanes(r);
+    __shared__ float room[33];
+    const query q = query_of(g, (int)blockIdx.x);
+    const window_softmax w = look(g, z + (int64_t)blockIdx.x * g.grid_h * g.grid_w, scale,
+                                  rows + q.tile * g.window_h, cols + q.tile * g.window_w, room);
+
+    if (threadIdx.x)
+        return;
+    flow[2 * q.flow_row] = w.u / w.sum - q.own_u;
+    flow[2 * q.flow_row + 1] = w.v / w.sum - q.own_v;
 }
 
-__global__ void flow_windowed(float *flow, const float *q, const float *k, const int32_t *rows,
-                              const int32_t *cols, cuda_flow_geometry g, float scale, int64_t d)
+extern "C" cudaError_t cuda_flow_windowed(cudaStream_t s, float *flow, const float *z,
+                                          const int32_t *rows, const int32_t *cols,
+                                          cuda_flow_geometry g, float scale)
 {
-    extern __shared__ float4 shared4[];
-    const int tile = blockIdx.x, warp = threadIdx.x / WARP, warps = blockDim.x / WARP,
-              lane = threadIdx.x % WARP;
-    float *const mine = (float *)shared4 + warp * ((d + 3) / 4 * 4);
-    int across;
-    const int count = tile_tokens(g, tile, &across);
-
-    rows += tile * g.window_h;
-    cols += tile * g.window_w;
-    for (int n = warp; n < count; n += warps) {
-        const query at = query_of(g, tile, n, across);
-        for (int64_t c = lane; c < d; c += WARP)
-            mine[c] = q[(int64_t)at.token * d + c];
-        __syncwarp();
-        const running r = walk_window(g, mine, k, rows, cols, scale, d, nullptr);
-        if (lane == 0) {
-            flow[2 * at.flow_row] = r.u / r.sum - at.own_u;
-            flow[2 * at.flow_row + 1] = r.v / r.sum - at.own_v;
-        }
-        __syncwarp();
-    }
-}
-
-extern "C" cudaError_t cuda_flow_windowed(cudaStream_t s, float *flow, const float *q,
-                                          const float *k, const int32_t *rows, const int32_t *cols,
-                                          cuda_flow_geometry g, float scale, int64_t d)
-{
-    const size_t bytes = THREADS / WARP * (size_t)((d + 3) / 4 * 4) * sizeof(float);
-    flow_windowed<<<(unsigned)g.tiles, THREADS, bytes, s>>>(flow, q, k, rows, cols, g, scale, d);
+    flow_windowed<<<(unsigned)(g.grid_h * g.grid_w), QUERY_THREADS, 0, s>>>(flow, z, rows, cols, g,
+                                                                            scale);
     return cudaGetLastError();
 }
 
-/* dz of a tile's queries, and dq += Σ dz k. */
-__global__ void flow_windowed_dq(float *dq, float *dz, const float *dflow, const float *flow,
-                                 const float *q, const float *k, const int32_t *rows,
-                                 const int32_t *cols, cuda_flow_geometry g, float scale, int64_t d)
+/* A query's row of logits becomes its row of dz: zero outside the window. */
+__global__ void flow_windowed_dz(float *z, const float *dflow, const float *flow,
+                                 const int32_t *rows, const int32_t *cols, cuda_flow_geometry g,
+                                 float scale)
 {
-    extern __shared__ float4 shared4[];
-    const int tile = blockIdx.x, warp = threadIdx.x / WARP, warps = blockDim.x / WARP,
-              lane = threadIdx.x % WARP;
-    const int entries = g.window_h * g.window_w;
-    float *const mine = (float *)shared4 + warp * ((d + 3) / 4 * 4);
-    int across;
-    const int count = tile_tokens(g, tile, &across);
+    __shared__ float room[33];
+    const query q = query_of(g, (int)blockIdx.x);
+    const int keys = g.grid_h * g.grid_w;
+    const float mean_u = flow[2 * q.flow_row] + q.own_u,
+                mean_v = flow[2 * q.flow_row + 1] + q.own_v, g_u = dflow[2 * q.flow_row],
+                g_v = dflow[2 * q.flow_row + 1];
 
-    rows += tile * g.window_h;
-    cols += tile * g.window_w;
-    for (int n = warp; n < count; n += warps) {
-        const query at = query_of(g, tile, n, across);
-        float *const z = dz + (int64_t)at.flow_row * entries;
-        for (int64_t c = lane; c < d; c += WARP)
-            mine[c] = q[(int64_t)at.token * d + c];
-        __syncwarp();
-        const running r = walk_window(g, mine, k, rows, cols, scale, d, z);
-        const float mean_u = flow[2 * at.flow_row] + at.own_u,
-                    mean_v = flow[2 * at.flow_row + 1] + at.own_v;
-        const float g_u = dflow[2 * at.flow_row], g_v = dflow[2 * at.flow_row + 1],
-                    factor = scale / r.sum;
-        for (int p = lane; p < entries; p += WARP) {
-            const key to = key_of(g, rows, cols, p);
-            z[p] = expf(z[p] - r.most) * factor * (g_u * (to.u - mean_u) + g_v * (to.v - mean_v));
-        }
-        __syncwarp();
-        for (int64_t c = lane; c < d; c += WARP) {
-            float sum = 0;
-            for (int p = 0; p < entries; p++)
-                sum += z[p] * k[(int64_t)key_of(g, rows, cols, p).token * d + c];
-            dq[(int64_t)at.token * d + c] += sum;
-        }
-        __syncwarp();
-    }
-}
-
-/* dk of one key += Σ dz q over tiles, entries and tokens in order: a block of threads per key, over
- * the channels. */
-__global__ void flow_windowed_dk(float *dk, const float *dz, const float *q, const int32_t *rows,
-                                 const int32_t *cols, cuda_flow_geometry g, int64_t d)
-{
-    const int token = blockIdx.x, row = token / g.grid_w, col = token % g.grid_w,
-              entries = g.window_h * g.window_w;
-
-    for (int64_t c = threadIdx.x; c < d; c += blockDim.x) {
-        float sum = 0;
-        for (int tile = 0; tile < g.tiles; tile++) {
-            int across;
-            const int count = tile_tokens(g, tile, &across);
-            for (int a = 0; a < g.window_h; a++) {
-                if (rows[tile * g.window_h + a] != row)
+    z += (int64_t)blockIdx.x * keys;
+    rows += q.tile * g.window_h;
+    cols += q.tile * g.window_w;
+    const window_softmax w = look(g, z, scale, rows, cols, room);
+    const float factor = scale / w.sum;
+    for (int p = threadIdx.x; p < keys; p += blockDim.x) {
+        const int row = p / g.grid_w, col = p % g.grid_w;
+        float away = 0; /* over the entries that are this key */
+        for (int a = 0; a < g.window_h; a++) {
+            if (rows[a] != row)
+                continue;
+            for (int b = 0; b < g.window_w; b++) {
+                if (cols[b] != col)
                     continue;
-                for (int b = 0; b < g.window_w; b++) {
-                    if (cols[tile * g.window_w + b] != col)
-                        continue;
-                    for (int n = 0; n < count; n++) {
-                        const query at = query_of(g, tile, n, across);
-                        sum += dz[(int64_t)at.flow_row * entries + a * g.window_w + b] *
-                               q[(int64_t)at.token * d + c];
-                    }
-                }
+                const float2 at = entry_place(g, rows, cols, a, b);
+                away += g_u * (at.x - mean_u) + g_v * (at.y - mean_v);
             }
         }
-        dk[(int64_t)token * d + c] += sum;
+        z[p] = away == 0 ? 0.0f : expf(scale * z[p] - w.most) * factor * away;
     }
 }
 
-extern "C" cudaError_t cuda_flow_windowed_bwd(cudaStream_t s, float *dq, float *dk, float *dz,
-                                              const float *dflow, const float *flow, const float *q,
-                                              const float *k, const int32_t *rows,
-                                              const int32_t *cols, cuda_flow_geometry g,
-                                              float scale, int64_t d)
+extern "C" cudaError_t cuda_flow_windowed_dz(cudaStream_t s, float *z, const float *dflow,
+                                             const float *flow, const int32_t *rows,
+                                             const int32_t *cols, cuda_flow_geometry g, float scale)
 {
-    const size_t bytes = THREADS / WARP * (size_t)((d + 3) / 4 * 4) * sizeof(float);
-    const unsigned channels = channel_threads(d);
-
-    flow_windowed_dq<<<(unsigned)g.tiles, THREADS, bytes, s>>>(dq, dz, dflow, flow, q, k, rows,
-                                                               cols, g, scale, d);
-    const cudaError_t error = cudaGetLastError();
-    if (error != cudaSuccess)
-        return error;
-    flow_windowed_dk<<<(unsigned)(g.grid_h * g.grid_w), channels, 0, s>>>(dk, dz, q, rows, cols, g,
-                                                                          d);
+    flow_windowed_dz<<<(unsigned)(g.grid_h * g.grid_w), QUERY_THREADS, 0, s>>>(z, dflow, flow, rows,
+                                                                               cols, g, scale);
     return cudaGetLastError();
 }

@@ -149,14 +149,12 @@ cudaError_t cuda_flow_centres(cudaStream_t s, float *rows, const float *q, cuda_
                               int64_t d);
 cudaError_t cuda_flow_place(cudaStream_t s, int32_t *rows, int32_t *cols, const float *centre,
                             cuda_flow_geometry g);
-cudaError_t cuda_flow_windowed(cudaStream_t s, float *flow, const float *q, const float *k,
-                               const int32_t *rows, const int32_t *cols, cuda_flow_geometry g,
-                               float scale, int64_t d);
-/* dz: scratch [flow rows, entries]. */
-cudaError_t cuda_flow_windowed_bwd(cudaStream_t s, float *dq, float *dk, float *dz,
-                                   const float *dflow, const float *flow, const float *q,
-                                   const float *k, const int32_t *rows, const int32_t *cols,
-                                   cuda_flow_geometry g, float scale, int64_t d);
+/* flow of each token over its tile's window, from logits z [S, S] of all pairs; z becomes dz. */
+cudaError_t cuda_flow_windowed(cudaStream_t s, float *flow, const float *z, const int32_t *rows,
+                               const int32_t *cols, cuda_flow_geometry g, float scale);
+cudaError_t cuda_flow_windowed_dz(cudaStream_t s, float *z, const float *dflow, const float *flow,
+                                  const int32_t *rows, const int32_t *cols, cuda_flow_geometry g,
+                                  float scale);
 
 /* ---- cuda_loss.cu */
 

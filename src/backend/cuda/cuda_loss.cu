@@ -4,6 +4,8 @@
  */
 #include "backend/cuda/cuda_common.cuh"
 
+enum { MEAN_CHANNELS = 32, MEAN_GROUPS = 16 };
+
 /* One block of threads: a frame's flow is small. */
 __global__ void flow_loss(float *loss, float *dflow, const float *flow, const float *ref,
                           const float *weights, double weight, float factor, int64_t count)
@@ -38,22 +40,39 @@ __device__ inline int64_t key_token(const int32_t *rows, const int32_t *cols,
            cols[tile * g.window_w + p % g.window_w];
 }
 
-/* RELEASED: over the channels of each entry; else over the entries, channel by channel. */
+/* The mean of a window's keys, channel by channel: groups of threads take entries in turn and add
+ * up in order. */
 __global__ void window_mean(float *mean, const float *k, const int32_t *rows, const int32_t *cols,
                             cuda_flow_geometry g, int64_t d)
 {
-    const int tile = blockIdx.x, entries = g.window_h * g.window_w;
-    const int64_t width = g.released ? entries : d;
+    __shared__ float partial[MEAN_GROUPS][MEAN_CHANNELS];
+    const int tile = blockIdx.x, entries = g.window_h * g.window_w,
+              channel = blockIdx.y * MEAN_CHANNELS + threadIdx.x;
+    float sum = 0;
 
-    for (int64_t i = threadIdx.x; i < width; i += blockDim.x) {
+    if (channel < d)
+        for (int p = threadIdx.y; p < entries; p += MEAN_GROUPS)
+            sum += k[key_token(rows, cols, g, tile, p) * d + channel];
+    partial[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y || channel >= d)
+        return;
+    for (int group = 1; group < MEAN_GROUPS; group++)
+        sum += partial[group][threadIdx.x];
+    mean[tile * d + channel] = sum / (float)entries;
+}
+
+/* RELEASED: over the channels of each entry. */
+__global__ void window_mean_released(float *mean, const float *k, const int32_t *rows,
+                                     const int32_t *cols, cuda_flow_geometry g, int64_t d)
+{
+    const int tile = blockIdx.x, entries = g.window_h * g.window_w;
+
+    for (int p = threadIdx.x; p < entries; p += blockDim.x) {
         float sum = 0;
-        if (g.released)
-            for (int64_t c = 0; c < d; c++)
-                sum += k[key_token(rows, cols, g, tile, (int)i) * d + c];
-        else
-            for (int p = 0; p < entries; p++)
-                sum += k[key_token(rows, cols, g, tile, p) * d + i];
-        mean[tile * width + i] = sum / (float)(g.released ? d : entries);
+        for (int64_t c = 0; c < d; c++)
+            sum += k[key_token(rows, cols, g, tile, p) * d + c];
+        mean[tile * entries + p] = sum / (float)d;
     }
 }
 
@@ -61,28 +80,45 @@ extern "C" cudaError_t cuda_window_mean(cudaStream_t s, float *mean, const float
                                         const int32_t *rows, const int32_t *cols,
                                         cuda_flow_geometry g, int64_t d)
 {
-    window_mean<<<(unsigned)g.tiles, THREADS, 0, s>>>(mean, k, rows, cols, g, d);
+    const dim3 blocks((unsigned)g.tiles, (unsigned)((d + MEAN_CHANNELS - 1) / MEAN_CHANNELS));
+    if (g.released)
+        window_mean_released<<<(unsigned)g.tiles, THREADS, 0, s>>>(mean, k, rows, cols, g, d);
+    else
+        window_mean<<<blocks, dim3(MEAN_CHANNELS, MEAN_GROUPS), 0, s>>>(mean, k, rows, cols, g, d);
     return cudaGetLastError();
 }
 
-/* A block of threads per key, over the channels; tiles and entries in order. */
+/* A block of threads per key: how often each tile's window has it, then the sum over the tiles that
+ * do, in order, channel by channel. */
 __global__ void window_mean_bwd(float *dk, const float *dmean, const int32_t *rows,
                                 const int32_t *cols, cuda_flow_geometry g, int64_t d)
 {
+    extern __shared__ int times[]; /* [tiles] */
     const int row = blockIdx.x / g.grid_w, col = blockIdx.x % g.grid_w,
               entries = g.window_h * g.window_w;
 
+    for (int tile = threadIdx.x; tile < g.tiles; tile += blockDim.x) {
+        int of_row = 0, of_col = 0;
+        for (int a = 0; a < g.window_h; a++)
+            of_row += rows[tile * g.window_h + a] == row;
+        for (int b = 0; b < g.window_w; b++)
+            of_col += cols[tile * g.window_w + b] == col;
+        times[tile] = of_row * of_col;
+    }
+    __syncthreads();
     for (int64_t c = threadIdx.x; c < d; c += blockDim.x) {
         float sum = 0;
-        for (int tile = 0; tile < g.tiles; tile++)
-            for (int a = 0; a < g.window_h; a++) {
-                if (rows[tile * g.window_h + a] != row)
-                    continue;
-                for (int b = 0; b < g.window_w; b++)
-                    if (cols[tile * g.window_w + b] == col)
-                        sum += g.released ? dmean[tile * entries + a * g.window_w + b] / (float)d
-                                          : dmean[tile * d + c] / (float)entries;
+        for (int tile = 0; tile < g.tiles; tile++) {
+            if (!times[tile])
+                continue;
+            if (!g.released) {
+                sum += (float)times[tile] * (dmean[tile * d + c] / (float)entries);
+                continue;
             }
+            for (int p = 0; p < entries; p++)
+                if (key_token(rows, cols, g, tile, p) == (int64_t)blockIdx.x)
+                    sum += dmean[tile * entries + p] / (float)d;
+        }
         dk[(int64_t)blockIdx.x * d + c] += sum;
     }
 }
@@ -91,9 +127,8 @@ extern "C" cudaError_t cuda_window_mean_bwd(cudaStream_t s, float *dk, const flo
                                             const int32_t *rows, const int32_t *cols,
                                             cuda_flow_geometry g, int64_t d)
 {
-    const unsigned channels = channel_threads(d);
-    window_mean_bwd<<<(unsigned)(g.grid_h * g.grid_w), channels, 0, s>>>(dk, dmean, rows, cols, g,
-                                                                         d);
+    window_mean_bwd<<<(unsigned)(g.grid_h * g.grid_w), channel_threads(d),
+                      (size_t)g.tiles * sizeof(int), s>>>(dk, dmean, rows, cols, g, d);
     return cudaGetLastError();
 }
 

@@ -57,23 +57,21 @@ static enum vmt_status logits(vmt_ctx *ctx, float *z, const float *x, const floa
     return cuda_matmul_run(ctx, &product, z, x, y, NULL);
 }
 
-static enum vmt_status flow_full(vmt_ctx *ctx, vmt_tensor *flow, const vmt_tensor *q,
-                                 const vmt_tensor *k, const vmt_flow_geometry *geometry,
-                                 double logit_scale)
+/* Logits of all pairs of a frame's tokens, in scratch. */
+static enum vmt_status pair_logits(vmt_ctx *ctx, float **z, const vmt_tensor *q,
+                                   const vmt_tensor *k)
 {
-    const int64_t tokens = q->shape[0], d = q->shape[1];
-    void *z = NULL;
+    const int64_t tokens = q->shape[0];
+    void *memory = NULL;
 
-    VMT_TRY(cuda_scratch(ctx, &z, (size_t)(tokens * tokens) * sizeof(float)));
-    VMT_TRY(logits(ctx, z, q->data, k->data, tokens, tokens, d));
-    LAUNCH(flow_full, flow_expect(STREAM, flow->data, z, logit_factor(logit_scale, d), tokens,
-                                  tokens, (int)geometry->grid_w, true));
+    VMT_TRY(cuda_scratch(ctx, &memory, (size_t)(tokens * tokens) * sizeof(float)));
+    *z = memory;
+    return logits(ctx, *z, q->data, k->data, tokens, tokens, q->shape[1]);
 }
 
-static enum vmt_status flow_full_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
-                                         const vmt_tensor *dflow, const vmt_tensor *flow,
-                                         const vmt_tensor *q, const vmt_tensor *k,
-                                         const vmt_flow_geometry *geometry, double logit_scale)
+/* dq += dz k, dk += dzᵀ q.   dz: [tokens, tokens]. */
+static enum vmt_status spread_dz(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, const float *dz,
+                                 const vmt_tensor *q, const vmt_tensor *k)
 {
     const int64_t tokens = q->shape[0], d = q->shape[1];
     cuda_matmul product = {.m = tokens,
@@ -85,17 +83,37 @@ static enum vmt_status flow_full_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tenso
                            .in = VMT_F32,
                            .out = VMT_F32,
                            .add = true};
-    void *z = NULL;
 
-    VMT_TRY(cuda_scratch(ctx, &z, (size_t)(tokens * tokens) * sizeof(float)));
-    VMT_TRY(logits(ctx, z, q->data, k->data, tokens, tokens, d));
-    VMT_TRY(
-        cuda_check(ctx, "flow_full_bwd_acc",
-                   cuda_flow_full_dz(STREAM, z, dflow->data, flow->data,
-                                     logit_factor(logit_scale, d), tokens, (int)geometry->grid_w)));
-    VMT_TRY(cuda_matmul_run(ctx, &product, dq->data, z, k->data, NULL));
+    VMT_TRY(cuda_matmul_run(ctx, &product, dq->data, dz, k->data, NULL));
     product.a_turned = true;
-    return cuda_matmul_run(ctx, &product, dk->data, z, q->data, NULL);
+    return cuda_matmul_run(ctx, &product, dk->data, dz, q->data, NULL);
+}
+
+static enum vmt_status flow_full(vmt_ctx *ctx, vmt_tensor *flow, const vmt_tensor *q,
+                                 const vmt_tensor *k, const vmt_flow_geometry *geometry,
+                                 double logit_scale)
+{
+    const int64_t tokens = q->shape[0];
+    float *z = NULL;
+
+    VMT_TRY(pair_logits(ctx, &z, q, k));
+    LAUNCH(flow_full, flow_expect(STREAM, flow->data, z, logit_factor(logit_scale, q->shape[1]),
+                                  tokens, tokens, (int)geometry->grid_w, true));
+}
+
+static enum vmt_status flow_full_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                         const vmt_tensor *dflow, const vmt_tensor *flow,
+                                         const vmt_tensor *q, const vmt_tensor *k,
+                                         const vmt_flow_geometry *geometry, double logit_scale)
+{
+    float *z = NULL;
+
+    VMT_TRY(pair_logits(ctx, &z, q, k));
+    VMT_TRY(cuda_check(ctx, "flow_full_bwd_acc",
+                       cuda_flow_full_dz(STREAM, z, dflow->data, flow->data,
+                                         logit_factor(logit_scale, q->shape[1]), q->shape[0],
+                                         (int)geometry->grid_w)));
+    return spread_dz(ctx, dq, dk, z, q, k);
 }
 
 static enum vmt_status flow_windows(vmt_ctx *ctx, vmt_tensor *rows, vmt_tensor *cols,
@@ -122,9 +140,12 @@ static enum vmt_status flow_windowed(vmt_ctx *ctx, vmt_tensor *flow, const vmt_t
                                      const vmt_tensor *cols, const vmt_flow_geometry *geometry,
                                      double logit_scale)
 {
-    LAUNCH(flow_windowed, flow_windowed(STREAM, flow->data, q->data, k->data, rows->data,
-                                        cols->data, geometry_of(geometry),
-                                        logit_factor(logit_scale, q->shape[1]), q->shape[1]));
+    float *z = NULL;
+
+    VMT_TRY(pair_logits(ctx, &z, q, k));
+    LAUNCH(flow_windowed,
+           flow_windowed(STREAM, flow->data, z, rows->data, cols->data, geometry_of(geometry),
+                         logit_factor(logit_scale, q->shape[1])));
 }
 
 static enum vmt_status flow_windowed_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
@@ -133,14 +154,14 @@ static enum vmt_status flow_windowed_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_t
                                              const vmt_tensor *rows, const vmt_tensor *cols,
                                              const vmt_flow_geometry *geometry, double logit_scale)
 {
-    const int64_t entries = geometry->window_h * geometry->window_w;
-    void *dz = NULL;
+    float *z = NULL;
 
-    VMT_TRY(cuda_scratch(ctx, &dz, (size_t)(flow->shape[0] * entries) * sizeof(float)));
-    LAUNCH(flow_windowed_bwd_acc,
-           flow_windowed_bwd(STREAM, dq->data, dk->data, dz, dflow->data, flow->data, q->data,
-                             k->data, rows->data, cols->data, geometry_of(geometry),
-                             logit_factor(logit_scale, q->shape[1]), q->shape[1]));
+    VMT_TRY(pair_logits(ctx, &z, q, k));
+    VMT_TRY(cuda_check(ctx, "flow_windowed_bwd_acc",
+                       cuda_flow_windowed_dz(STREAM, z, dflow->data, flow->data, rows->data,
+                                             cols->data, geometry_of(geometry),
+                                             logit_factor(logit_scale, q->shape[1]))));
+    return spread_dz(ctx, dq, dk, z, q, k);
 }
 
 static enum vmt_status flow_loss(vmt_ctx *ctx, vmt_tensor *loss, vmt_tensor *dflow,
