@@ -157,6 +157,25 @@ enum vmt_status vmt_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x
     RUN(download, host, x);
 }
 
+enum vmt_status vmt_download_begin(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x)
+{
+    BEGIN(download_begin);
+    check_conversion(&call, host, x);
+    if (call.status != VMT_OK)
+        return call.status;
+    return ctx->ops->download_begin ? ctx->ops->download_begin(ctx, host, x)
+                                    : ctx->ops->download(ctx, host, x);
+}
+
+enum vmt_status vmt_download_end(vmt_ctx *ctx, vmt_tensor *host)
+{
+    BEGIN(download_end);
+    WANT_LIKE(host, "*", host);
+    if (call.status != VMT_OK)
+        return call.status;
+    return ctx->ops->download_end ? ctx->ops->download_end(ctx, host) : VMT_OK;
+}
+
 enum vmt_status vmt_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
 {
     BEGIN(copy);

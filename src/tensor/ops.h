@@ -13,6 +13,8 @@
 
 enum vmt_status vmt_upload(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *host);
 enum vmt_status vmt_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x);
+enum vmt_status vmt_download_begin(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x);
+enum vmt_status vmt_download_end(vmt_ctx *ctx, vmt_tensor *host);
 enum vmt_status vmt_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x);
 enum vmt_status vmt_zero(vmt_ctx *ctx, vmt_tensor *y);
 enum vmt_status vmt_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x);

@@ -83,6 +83,8 @@ typedef struct vmt_adamw {
     int64_t step; /* counted from 1 */
 } vmt_adamw;
 
+enum { VMT_DOWNLOADS = 4 };
+
 /* ---------------------------------------------------------------- the table
  *
  * N tokens, D dim, n heads, d = D / n, S = grid_h * grid_w, T frames; [..] shapes, then dtype.
@@ -102,6 +104,11 @@ typedef struct vmt_ops {
      * any two of F32, F64, F16, BF16 (I32 to I32, U8 to U8 too). */
     enum vmt_status (*upload)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *host);
     enum vmt_status (*download)(vmt_ctx *, vmt_tensor *host, const vmt_tensor *x);
+    /* A download in two halves, between which the backend goes on: x may change after _begin,
+     * `host` has its elements after _end.  At most VMT_DOWNLOADS are begun at a time; one that is
+     * never ended is forgotten.  NULL: _begin does all of it. */
+    enum vmt_status (*download_begin)(vmt_ctx *, vmt_tensor *host, const vmt_tensor *x);
+    enum vmt_status (*download_end)(vmt_ctx *, vmt_tensor *host);
     enum vmt_status (*copy)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
     enum vmt_status (*zero)(vmt_ctx *, vmt_tensor *y);
     /* *finite (host) = no element is NaN or infinite. */

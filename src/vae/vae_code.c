@@ -66,7 +66,8 @@ static enum vmt_status set_up(vmt_ctx *ctx, vmt_vae_run *run, const vmt_vae *vae
     run->in_channels = encode ? 3 : vae->config.z_dim;
     run->out_channels = encode ? vae->config.z_dim : 3;
     run->net.user = run;
-    run->net.emit = encode ? vmt_vae_take_latent : vmt_vae_take_pixels;
+    run->net.emit = vmt_vae_fetch;
+    run->take = encode ? vmt_vae_take_latent : vmt_vae_take_pixels;
     return VMT_OK;
 }
 
@@ -83,7 +84,7 @@ static enum vmt_status lay_out(vmt_ctx *ctx, vmt_vae_run *run, vmt_arena *device
     VMT_TRY(vmt_take(ctx, host, &run->input, encode ? VMT_F32 : VMT_F64,
                      VMT_SHAPE(in_h, in_w, run->in_channels)));
     VMT_TRY(vmt_take(ctx, host, &run->output, encode ? VMT_F64 : VMT_F32,
-                     VMT_SHAPE(out_h, out_w, run->out_channels)));
+                     VMT_SHAPE(2, out_h, out_w, run->out_channels)));
     if (!vmt_vae_is_tiled(run))
         return VMT_OK;
     VMT_TRY(vmt_take(ctx, host, &run->row_ramp, VMT_F32, VMT_SHAPE(out_h)));
@@ -120,7 +121,7 @@ static enum vmt_status run_tile(vmt_ctx *ctx, vmt_vae_run *run, int64_t row, int
     run->in = (vmt_vae_box){vmt_vae_axis_first(&run->rows, row) * run->in_scale,
                             vmt_vae_axis_first(&run->cols, col) * run->in_scale,
                             cell_rows * run->in_scale, cell_cols * run->in_scale};
-    run->index = 0;
+    run->index = run->taken = 0;
     if (run->weighted) {
         vmt_vae_axis_ramp(&run->rows, row, run->out_scale, run->row_ramp.data);
         vmt_vae_axis_ramp(&run->cols, col, run->out_scale, run->col_ramp.data);
@@ -136,7 +137,7 @@ static enum vmt_status run_tile(vmt_ctx *ctx, vmt_vae_run *run, int64_t row, int
             continue;
         VMT_TRY(vmt_vae_tell(ctx, run, tiles));
     }
-    return VMT_OK;
+    return vmt_vae_fetch_last(ctx, run);
 }
 
 /* Σ weight y / Σ weight. */

@@ -81,12 +81,14 @@ static enum vmt_status lay_out_whole(vmt_ctx *ctx, vmt_vae_run *run, vmt_arena *
                                      vmt_arena *host)
 {
     const stretch s = whole_part(run);
-    vmt_tensor *latents = encodes(run) ? &run->output : &run->input;
+    const int64_t channels = run->vae->config.z_dim;
 
     VMT_TRY(
         vmt_vae_stretch_layout(ctx, device, &run->net, s.parts, s.count, s.height, s.width, NULL));
-    return vmt_take(ctx, host, latents, VMT_F64,
-                    VMT_SHAPE(s.height, s.width, run->vae->config.z_dim));
+    if (encodes(run))
+        return vmt_take(ctx, host, &run->output, VMT_F64,
+                        VMT_SHAPE(2, s.height, s.width, channels));
+    return vmt_take(ctx, host, &run->input, VMT_F64, VMT_SHAPE(s.height, s.width, channels));
 }
 
 /* One tile between border and pixels; sets run->in and run->out. */
@@ -99,7 +101,6 @@ static enum vmt_status lay_out_tile(vmt_ctx *ctx, vmt_vae_run *run, int64_t row,
     const int64_t left = vmt_vae_axis_first(&run->cols, col) * scale;
     const vmt_vae_range out[2] = {{top, top + vmt_vae_axis_count(&run->rows, row) * scale},
                                   {left, left + vmt_vae_axis_count(&run->cols, col) * scale}};
-    vmt_tensor *pixels = encodes(run) ? &run->input : &run->output;
     vmt_vae_window window;
 
     /* Halving begins at even rows: so does all of it at multiples of a cell. */
@@ -111,9 +112,11 @@ static enum vmt_status lay_out_tile(vmt_ctx *ctx, vmt_vae_run *run, int64_t row,
     run->in = (vmt_vae_box){need[0].first, need[1].first, need[0].end - need[0].first,
                             need[1].end - need[1].first};
     run->out = (vmt_vae_box){top, left, out[0].end - top, out[1].end - left};
-    return vmt_take(ctx, host, pixels, VMT_F32,
-                    VMT_SHAPE(encodes(run) ? run->in.height : last->out_height,
-                              encodes(run) ? run->in.width : last->out_width, 3));
+    if (encodes(run))
+        return vmt_take(ctx, host, &run->input, VMT_F32,
+                        VMT_SHAPE(run->in.height, run->in.width, 3));
+    return vmt_take(ctx, host, &run->output, VMT_F32,
+                    VMT_SHAPE(2, last->out_height, last->out_width, 3));
 }
 
 enum vmt_status vmt_vae_exact_layout(vmt_ctx *ctx, vmt_vae_run *run, vmt_arena *device,
@@ -155,17 +158,15 @@ static enum vmt_status take_border_box(vmt_ctx *ctx, void *user, const vmt_tenso
 }
 
 /* Tiles of a decode: their pixels. */
-static enum vmt_status take_pixel_box(vmt_ctx *ctx, void *user, const vmt_tensor *frame)
+static enum vmt_status take_pixel_box(vmt_ctx *ctx, vmt_vae_run *run, int64_t f,
+                                      const vmt_tensor *host)
 {
-    vmt_vae_run *run = user;
     const vmt_vae_box *out = &run->out;
-    const int64_t f = run->index++, width = frame->shape[2];
-    vmt_tensor host = vmt_tensor_over(run->output.data, VMT_F32, 4, frame->shape);
+    const int64_t width = host->shape[2];
 
-    VMT_TRY(vmt_download(ctx, &host, frame));
     for (int64_t i = 0; i < out->height; i++) {
         const float *rgb =
-            (const float *)host.data + ((run->net.skip[0] + i) * width + run->net.skip[1]) * 3;
+            (const float *)host->data + ((run->net.skip[0] + i) * width + run->net.skip[1]) * 3;
         const int64_t at =
             ((f * vmt_vae_out_rows(run) + out->top + i) * vmt_vae_out_cols(run) + out->left) * 3;
         for (int64_t j = 0; j < out->width * 3; j++)
@@ -189,7 +190,7 @@ static enum vmt_status run_stretch(vmt_ctx *ctx, vmt_vae_run *run, bool from_bor
         vmt_tensor_over(run->input.data, run->input.dtype,
                         VMT_SHAPE(1, run->in.height, run->in.width, run->in_channels));
 
-    run->index = 0;
+    run->index = run->taken = 0;
     VMT_TRY(vmt_vae_net_reset(ctx, &run->net));
     for (int64_t t = 0; t < frames; t++) {
         const int64_t before = run->index;
@@ -204,14 +205,15 @@ static enum vmt_status run_stretch(vmt_ctx *ctx, vmt_vae_run *run, bool from_bor
         if (run->index > before)
             VMT_TRY(vmt_vae_tell(ctx, run, run->rows.tiles * run->cols.tiles + 1));
     }
-    return VMT_OK;
+    return vmt_vae_fetch_last(ctx, run);
 }
 
 static enum vmt_status run_whole(vmt_ctx *ctx, vmt_vae_run *run, vmt_arena *device, vmt_arena *host)
 {
     VMT_TRY(lay_out_whole(ctx, run, device, host));
     run->in = run->out = (vmt_vae_box){.height = run->rows.cells, .width = run->cols.cells};
-    run->net.emit = encodes(run) ? vmt_vae_take_latent : take_border;
+    run->net.emit = encodes(run) ? vmt_vae_fetch : take_border;
+    run->take = vmt_vae_take_latent;
     return run_stretch(ctx, run, encodes(run));
 }
 
@@ -219,7 +221,8 @@ static enum vmt_status run_tiles(vmt_ctx *ctx, vmt_vae_run *run, vmt_arena *devi
 {
     const size_t device_mark = device->used, host_mark = host->used;
 
-    run->net.emit = encodes(run) ? take_border_box : take_pixel_box;
+    run->net.emit = encodes(run) ? take_border_box : vmt_vae_fetch;
+    run->take = take_pixel_box;
     for (int64_t row = 0; row < run->rows.tiles; row++)
         for (int64_t col = 0; col < run->cols.tiles; col++) {
             VMT_TRY(lay_out_tile(ctx, run, row, col, device, host));

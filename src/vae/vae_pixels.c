@@ -65,13 +65,16 @@ static void read_pixels(const vmt_vae_run *run, float *input, int64_t t)
     const int64_t height = run->in.height, width = run->in.width;
     const int64_t top = run->in.top, left = run->in.left;
     const int64_t plane = clip->height * clip->width;
+    float level[256];
 
+    for (int b = 0; b < 256; b++)
+        level[b] = from_byte((uint8_t)b);
     for (int64_t i = 0; i < height; i++) {
         const int64_t first = t * plane + (top + i) * clip->width + left;
         float *row = input + i * width * 3;
         if (clip->bytes)
             for (int64_t j = 0; j < width * 3; j++)
-                row[j] = from_byte(clip->bytes[first * 3 + j]);
+                row[j] = level[clip->bytes[first * 3 + j]];
         else
             for (int64_t j = 0; j < width; j++)
                 for (int64_t c = 0; c < 3; c++)
@@ -80,15 +83,12 @@ static void read_pixels(const vmt_vae_run *run, float *input, int64_t t)
 }
 
 /* latent = (mean of the code - MEAN) * s. */
-enum vmt_status vmt_vae_take_latent(vmt_ctx *ctx, void *user, const vmt_tensor *frame)
+enum vmt_status vmt_vae_take_latent(vmt_ctx *ctx, vmt_vae_run *run, int64_t f,
+                                    const vmt_tensor *host)
 {
-    vmt_vae_run *run = user;
-    vmt_tensor host = vmt_tensor_over(run->output.data, VMT_F64, 4, frame->shape);
-    const double *code = host.data;
+    const double *code = host->data;
     const int64_t channels = run->out_channels;
-    const int64_t f = run->index++;
 
-    VMT_TRY(vmt_download(ctx, &host, frame));
     for (int64_t c = 0; c < channels; c++) {
         const double mean = mean_of(run->vae, c), s = inverse_std(run->vae, c);
         float *plane =
@@ -151,14 +151,11 @@ enum vmt_status vmt_vae_deliver(vmt_ctx *ctx, const vmt_vae_run *run, int64_t f,
     return sink->frame ? sink->frame(ctx, sink->user, f, rgb) : VMT_OK;
 }
 
-enum vmt_status vmt_vae_take_pixels(vmt_ctx *ctx, void *user, const vmt_tensor *frame)
+enum vmt_status vmt_vae_take_pixels(vmt_ctx *ctx, vmt_vae_run *run, int64_t f,
+                                    const vmt_tensor *host)
 {
-    vmt_vae_run *run = user;
-    vmt_tensor host = vmt_tensor_over(run->output.data, VMT_F32, 4, frame->shape);
-    const float *rgb = host.data;
-    const int64_t f = run->index++;
+    const float *rgb = host->data;
 
-    VMT_TRY(vmt_download(ctx, &host, frame));
     if (!run->weighted)
         return vmt_vae_deliver(ctx, run, f, rgb);
     float *sum = (float *)run->sum.data + f * vmt_vae_out_rows(run) * vmt_vae_out_cols(run) * 3;
@@ -173,6 +170,29 @@ enum vmt_status vmt_vae_take_pixels(vmt_ctx *ctx, void *user, const vmt_tensor *
 }
 
 /* ---------------------------------------------------------------- both */
+
+enum vmt_status vmt_vae_fetch_last(vmt_ctx *ctx, vmt_vae_run *run)
+{
+    vmt_tensor host = run->coming;
+
+    if (!host.data)
+        return VMT_OK;
+    run->coming.data = NULL;
+    VMT_TRY(vmt_download_end(ctx, &host));
+    return run->take(ctx, run, run->taken++, &host);
+}
+
+enum vmt_status vmt_vae_fetch(vmt_ctx *ctx, void *user, const vmt_tensor *frame)
+{
+    vmt_vae_run *run = user;
+    const vmt_tensor place = vmt_index(&run->output, run->index++ % 2);
+    vmt_tensor host = vmt_tensor_over(place.data, place.dtype, 4, frame->shape);
+
+    VMT_TRY(vmt_download_begin(ctx, &host, frame));
+    VMT_TRY(vmt_vae_fetch_last(ctx, run));
+    run->coming = host;
+    return VMT_OK;
+}
 
 void vmt_vae_read_frame(const vmt_vae_run *run, int64_t t)
 {

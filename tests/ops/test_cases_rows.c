@@ -5,6 +5,8 @@
 #include "op_case.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
 
 /* ---- elementwise.  sizes: N, D, kind: 0 A -> A, 1 R -> R, 2 A -> R, 3 R -> A, 4 in place A */
 
@@ -265,6 +267,35 @@ static void run_memory(op_run *r)
     OP(r, zero, nans);
 }
 
+/* sizes: N, D.  As many downloads as may be begun, each of what x was then; before them one that is
+ * never ended. */
+static void run_downloads(op_run *r)
+{
+    const int64_t *s = r->size, count = s[0] * s[1];
+    vmt_tensor *x = op_acc(r, "x", 'A', VMT_SHAPE(s[0], s[1]));
+    vmt_tensor *sums[VMT_DOWNLOADS], host[VMT_DOWNLOADS];
+    double *memory = malloc(sizeof *memory * (size_t)(count * VMT_DOWNLOADS));
+
+    assert_non_null(memory);
+    for (int i = 0; i < VMT_DOWNLOADS; i++) {
+        sums[i] = op_out(r, "fetched", 'R', VMT_SHAPE(s[0], s[1]));
+        host[i] =
+            vmt_tensor_over(memory + i * count, i % 2 ? VMT_F64 : x->dtype, VMT_SHAPE(s[0], s[1]));
+    }
+    OP(r, download_begin, &host[0], x);
+    for (int i = 0; i < VMT_DOWNLOADS; i++) {
+        OP(r, add, x, x, x);
+        OP(r, download_begin, &host[i], x);
+    }
+    OP(r, zero, x);
+    for (int i = 0; i < VMT_DOWNLOADS; i++) {
+        OP(r, download_end, &host[i]);
+        OP(r, upload, sums[i], &host[i]);
+        memset(host[i].data, 0xff, vmt_tensor_bytes(&host[i])); /* the upload has its copy */
+    }
+    free(memory);
+}
+
 #define CASE(op, name, run, tol, tol_bf16, ...)                                                    \
     {                                                                                              \
         op, name, run, {__VA_ARGS__}, FILL_UNIFORM, 5, tol, tol_bf16                               \
@@ -360,6 +391,8 @@ static const op_case cases[] = {
     CASE("split_frames", "odd", run_split_frames, 0, 0, 3, 3, 5, 7),
     CASE("memory", "A", run_memory, 0, 0, 5, 333, 0),
     CASE("memory", "R", run_memory, 0, 0, 1, 3, 1),
+    CASE("download_begin", "one", run_downloads, 0, 0, 1, 1),
+    CASE("download_begin", "more than a megabyte", run_downloads, 0, 0, 5, 77777),
 };
 
 OP_MAIN(cases)

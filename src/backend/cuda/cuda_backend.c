@@ -19,6 +19,7 @@ static void close_cuda(vmt_ctx *ctx)
         return;
     if (state->stream)
         cudaStreamSynchronize(state->stream);
+    cuda_stages_close(state);
     cuda_plans_free(state);
     cuda_library_close(state);
     cuda_release(ctx, state->scratch.memory);
@@ -41,6 +42,8 @@ static void fill_table(vmt_ops *ops)
                      .free_bytes = cuda_free_bytes,
                      .upload = cuda_upload,
                      .download = cuda_download,
+                     .download_begin = cuda_download_begin,
+                     .download_end = cuda_download_end,
                      .copy = cuda_copy,
                      .zero = cuda_zero,
                      .all_finite = cuda_all_finite,

@@ -68,11 +68,11 @@ enum vmt_status cuda_scratch(vmt_ctx *ctx, void **memory, size_t bytes)
     return VMT_OK;
 }
 
-/* Bytes to the device and back; the call returns when they are there. */
-static enum vmt_status move(vmt_ctx *ctx, const char *op, void *to, const void *from, size_t bytes,
-                            enum cudaMemcpyKind kind)
+/* Bytes to the host; the call returns when they are there. */
+static enum vmt_status fetch(vmt_ctx *ctx, const char *op, void *to, const void *from, size_t bytes)
 {
-    cudaError_t error = cudaMemcpyAsync(to, from, bytes, kind, cuda_of(ctx)->stream);
+    cudaError_t error =
+        cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, cuda_of(ctx)->stream);
     if (error == cudaSuccess)
         error = cudaStreamSynchronize(cuda_of(ctx)->stream);
     return cuda_check(ctx, op, error);
@@ -90,9 +90,9 @@ enum vmt_status cuda_upload(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *host)
     void *raw = NULL;
 
     if (y->dtype == host->dtype)
-        return move(ctx, "upload", y->data, host->data, bytes, cudaMemcpyHostToDevice);
+        return cuda_send(ctx, "upload", y->data, host->data, bytes);
     VMT_TRY(cuda_scratch(ctx, &raw, bytes));
-    VMT_TRY(move(ctx, "upload", raw, host->data, bytes, cudaMemcpyHostToDevice));
+    VMT_TRY(cuda_send(ctx, "upload", raw, host->data, bytes));
     return convert(ctx, "upload", cuda_view_of(y), (cuda_view){raw, host->dtype}, vmt_numel(y));
 }
 
@@ -102,10 +102,10 @@ enum vmt_status cuda_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *
     void *raw = NULL;
 
     if (host->dtype == x->dtype)
-        return move(ctx, "download", host->data, x->data, bytes, cudaMemcpyDeviceToHost);
+        return fetch(ctx, "download", host->data, x->data, bytes);
     VMT_TRY(cuda_scratch(ctx, &raw, bytes));
     VMT_TRY(convert(ctx, "download", (cuda_view){raw, host->dtype}, cuda_view_of(x), vmt_numel(x)));
-    return move(ctx, "download", host->data, raw, bytes, cudaMemcpyDeviceToHost);
+    return fetch(ctx, "download", host->data, raw, bytes);
 }
 
 enum vmt_status cuda_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
@@ -133,7 +133,7 @@ enum vmt_status cuda_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x)
 
     VMT_TRY(cuda_zero(ctx, &flag));
     VMT_TRY(cuda_mark_bad(ctx, &flag, x));
-    VMT_TRY(move(ctx, "all_finite", &bad, state->bad, sizeof bad, cudaMemcpyDeviceToHost));
+    VMT_TRY(fetch(ctx, "all_finite", &bad, state->bad, sizeof bad));
     *finite = !bad;
     return VMT_OK;
 }

@@ -37,6 +37,16 @@ typedef struct cuda_buffer {
     size_t bytes;
 } cuda_buffer;
 
+/* Pinned memory of the host that bytes go through; event: the device is done with it. */
+typedef struct cuda_stage {
+    void *memory;
+    size_t bytes;
+    cudaEvent_t event;
+    const void *host; /* where a download that has begun is to end; else NULL */
+} cuda_stage;
+
+enum { CUDA_STAGES = VMT_DOWNLOADS };
+
 typedef struct cuda_state {
     vmt_ops ops;
     int device;
@@ -49,6 +59,8 @@ typedef struct cuda_state {
     cuda_cudnn *cudnn; /* NULL until an op asks for it, and where it is not there */
     bool cudnn_asked;
     int *bad; /* device: set by cuda_find_bad */
+    cuda_stage uploads[CUDA_STAGES], downloads[CUDA_STAGES];
+    int next_upload, next_download;
 } cuda_state;
 
 static inline cuda_state *cuda_of(vmt_ctx *ctx)
@@ -73,6 +85,14 @@ enum vmt_status cuda_zero(vmt_ctx *ctx, vmt_tensor *y);
 enum vmt_status cuda_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x);
 enum vmt_status cuda_mark_bad(vmt_ctx *ctx, vmt_tensor *flag, const vmt_tensor *x);
 enum vmt_status cuda_wait(vmt_ctx *ctx);
+
+/* ---- cuda_upload.c */
+
+/* Returns when `from` may change; the device has the bytes when its stream comes to them. */
+enum vmt_status cuda_send(vmt_ctx *ctx, const char *op, void *to, const void *from, size_t bytes);
+enum vmt_status cuda_download_begin(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x);
+enum vmt_status cuda_download_end(vmt_ctx *ctx, vmt_tensor *host);
+void cuda_stages_close(cuda_state *state);
 
 /* Bytes up to the next boundary of 256. */
 static inline size_t cuda_padded(size_t bytes)
