@@ -47,7 +47,7 @@ enum vmt_status vmt_mapped_file_open(vmt_ctx *ctx, vmt_mapped_file *file, const 
 
 void vmt_mapped_reading(const void *bytes, size_t length, enum vmt_reading reading)
 {
-    static const int advice[] = {MADV_NORMAL, MADV_RANDOM, MADV_WILLNEED};
+    static const int advice[] = {MADV_NORMAL, MADV_RANDOM, MADV_WILLNEED, MADV_DONTNEED};
     const long page = sysconf(_SC_PAGESIZE);
 
     if (page <= 0 || length == 0)

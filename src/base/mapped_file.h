@@ -19,9 +19,10 @@ enum vmt_status vmt_mapped_file_open(vmt_ctx *ctx, vmt_mapped_file *file, const 
 /* How bytes of a mapping are read from now on, so that the system fetches what is wanted and no
  * more.  Advice: nothing happens where it cannot be taken. */
 enum vmt_reading {
-    VMT_READ_ANY, /* as it was opened: some of what lies around comes along */
-    VMT_READ_FEW, /* here and there: nothing around comes along */
-    VMT_READ_SOON /* all of it: reading begins now, the caller goes on */
+    VMT_READ_ANY,  /* as it was opened: some of what lies around comes along */
+    VMT_READ_FEW,  /* here and there: nothing around comes along */
+    VMT_READ_SOON, /* all of it: reading begins now, the caller goes on */
+    VMT_READ_DONE  /* not any more: this process lets go of it; read again, it comes again */
 };
 void vmt_mapped_reading(const void *bytes, size_t length, enum vmt_reading reading);
 

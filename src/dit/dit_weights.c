@@ -179,13 +179,9 @@ const vmt_dit_config *vmt_dit_get_config(const vmt_dit *dit)
     return &dit->config;
 }
 
-/* Is the matrix copied for the backend?  A bias may be all the same. */
 static bool is_converted(vmt_ctx *ctx, const vmt_weight *weight)
 {
-    vmt_weight matrix = *weight;
-
-    matrix.bias.data = NULL;
-    return ctx->ops->weight_prepare_bytes(ctx, &matrix, VMT_USE_LINEAR | VMT_USE_BACKWARD) > 0;
+    return vmt_weight_is_copied(ctx, weight, VMT_USE_LINEAR | VMT_USE_BACKWARD);
 }
 
 static enum vmt_status prepare_all(vmt_ctx *ctx, const vmt_dit *dit, vmt_read_ahead *ahead)
@@ -194,6 +190,8 @@ static enum vmt_status prepare_all(vmt_ctx *ctx, const vmt_dit *dit, vmt_read_ah
         VMT_TRY(vmt_check_cancelled(ctx));
         vmt_read_ahead_wait(ahead, i);
         VMT_TRY(vmt_weight_prepare(ctx, dit->matrices[i], VMT_USE_LINEAR | VMT_USE_BACKWARD));
+        if (is_converted(ctx, dit->matrices[i]))
+            vmt_tensor_file_leave(dit->file, &dit->matrices[i]->w);
     }
     return VMT_OK;
 }

@@ -43,6 +43,16 @@ static enum vmt_status map_into(vmt_ctx *ctx, vmt_tensor_file *file, const char 
     return VMT_OK;
 }
 
+void vmt_tensor_file_leave(const vmt_tensor_file *file, const vmt_tensor *tensor)
+{
+    const vmt_mapped_file *maps = file->maps.items;
+    const unsigned char *data = tensor->data;
+
+    for (size_t i = 0; i < file->maps.count; i++)
+        if (data >= maps[i].bytes && data < maps[i].bytes + maps[i].length)
+            vmt_mapped_reading(data, vmt_tensor_bytes(tensor), VMT_READ_DONE);
+}
+
 static enum vmt_status read_shard(vmt_ctx *ctx, vmt_tensor_file *file, const vmt_shard_index *index,
                                   int64_t shard, const char *path)
 {

@@ -32,6 +32,10 @@ const char *vmt_tensor_file_name(const vmt_tensor_file *file, int64_t i);
 /* The mapped tensor of that name, or NULL.  Rank up to VMT_MAX_RANK. */
 const vmt_tensor *vmt_tensor_file_find(const vmt_tensor_file *file, const char *name);
 
+/* A tensor of the file that is not read for now need not stay in this process: its pages are let go
+ * and come back when it is.  Nothing happens to one that was copied. */
+void vmt_tensor_file_leave(const vmt_tensor_file *file, const vmt_tensor *tensor);
+
 /* Bytes of tensors that lie unaligned in the file and were copied when it was opened: a part of the
  * plan.  0 for files that follow their format's advice. */
 size_t vmt_tensor_file_copied_bytes(const vmt_tensor_file *file);

@@ -218,6 +218,14 @@ enum vmt_status vmt_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned us
     RUN(weight_prepare, weight, use);
 }
 
+bool vmt_weight_is_copied(vmt_ctx *ctx, const vmt_weight *weight, unsigned use)
+{
+    vmt_weight matrix = *weight;
+
+    matrix.bias.data = NULL;
+    return ctx->ops->weight_prepare_bytes(ctx, &matrix, use) > 0;
+}
+
 /* ---------------------------------------------------------------- linear algebra */
 
 enum vmt_status vmt_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,

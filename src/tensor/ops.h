@@ -20,6 +20,9 @@ enum vmt_status vmt_zero(vmt_ctx *ctx, vmt_tensor *y);
 enum vmt_status vmt_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x);
 enum vmt_status vmt_mark_bad(vmt_ctx *ctx, vmt_tensor *flag, const vmt_tensor *x);
 enum vmt_status vmt_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use);
+/* Whether preparing copies the matrix or filter, so that the file's is not read any more.  A bias
+ * may be copied all the same. */
+bool vmt_weight_is_copied(vmt_ctx *ctx, const vmt_weight *weight, unsigned use);
 enum vmt_status vmt_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
                            enum vmt_epilogue epilogue);
 enum vmt_status vmt_linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,

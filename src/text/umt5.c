@@ -306,12 +306,15 @@ static enum vmt_status prepare_layer(vmt_ctx *ctx, umt5_layer *layer)
     return VMT_OK;
 }
 
-static void release_layer(vmt_ctx *ctx, umt5_layer *layer)
+/* No layer is wanted twice: the file's pages go with the copies. */
+static void release_layer(vmt_ctx *ctx, const vmt_umt5 *umt5, umt5_layer *layer)
 {
     vmt_weight *matrices[MATRICES];
     layer_matrices(layer, matrices);
-    for (int m = 0; m < MATRICES; m++)
+    for (int m = 0; m < MATRICES; m++) {
         ctx->ops->weight_release(ctx, matrices[m]);
+        vmt_tensor_file_leave(umt5->file, &matrices[m]->w);
+    }
 }
 
 static enum vmt_status write_rows(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_buffers *b,
@@ -340,7 +343,7 @@ static enum vmt_status run_layers(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffe
         enum vmt_status status = prepare_layer(ctx, &umt5->layers[i]);
         if (status == VMT_OK)
             status = run_layer(ctx, umt5, b, sequences, count, i);
-        release_layer(ctx, &umt5->layers[i]);
+        release_layer(ctx, umt5, &umt5->layers[i]);
         VMT_TRY(status);
         if (progress)
             VMT_TRY(progress(ctx, user, i + 1, umt5->config.layers));

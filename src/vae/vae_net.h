@@ -38,6 +38,7 @@ typedef struct vmt_vae_part {
 
 struct vmt_vae {
     vmt_vae_config config;
+    const vmt_tensor_file *file; /* where the weights are mapped from */
     vmt_vae_part encoder[VMT_VAE_MAX_PARTS], decoder[VMT_VAE_MAX_PARTS];
     int64_t encoder_count, decoder_count;
     vmt_arena gammas;  /* memory of all gamma */

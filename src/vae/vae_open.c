@@ -262,6 +262,7 @@ enum vmt_status vmt_vae_open(vmt_ctx *ctx, vmt_vae **out, const vmt_tensor_file 
     VMT_TRY(vmt_alloc(ctx, &memory, 1, sizeof(vmt_vae)));
     vmt_vae *vae = memory;
     vae->config = *config;
+    vae->file = file;
     vmt_vae_list_parts(vae);
     const enum vmt_status status = bind(ctx, vae, &needs, file);
     vmt_needs_free(&needs);
@@ -307,13 +308,23 @@ static unsigned weight_use(const vmt_vae_part *part, int i)
     return matrix ? VMT_USE_LINEAR : VMT_USE_CONV;
 }
 
-static enum vmt_status prepare_parts(vmt_ctx *ctx, vmt_vae_part *parts, int64_t count)
+static enum vmt_status prepare_weight(vmt_ctx *ctx, const vmt_vae *vae, vmt_weight *weight,
+                                      unsigned use)
+{
+    VMT_TRY(vmt_weight_prepare(ctx, weight, use));
+    if (vmt_weight_is_copied(ctx, weight, use))
+        vmt_tensor_file_leave(vae->file, &weight->w);
+    return VMT_OK;
+}
+
+static enum vmt_status prepare_parts(vmt_ctx *ctx, const vmt_vae *vae, vmt_vae_part *parts,
+                                     int64_t count)
 {
     for (int64_t i = 0; i < count; i++)
         for (int j = 0; j < VMT_VAE_PART_WEIGHTS; j++)
             if (parts[i].weight[j].w.data && !parts[i].weight[j].packed)
                 VMT_TRY(vmt_prefix(
-                    ctx, vmt_weight_prepare(ctx, &parts[i].weight[j], weight_use(&parts[i], j)),
+                    ctx, prepare_weight(ctx, vae, &parts[i].weight[j], weight_use(&parts[i], j)),
                     "VAE, %s", parts[i].name));
     return VMT_OK;
 }
@@ -323,9 +334,9 @@ enum vmt_status vmt_vae_prepare(vmt_ctx *ctx, vmt_vae *vae, unsigned directions)
     const unsigned missing = directions & ~vae->prepared;
 
     if (missing & VMT_VAE_ENCODE)
-        VMT_TRY(prepare_parts(ctx, vae->encoder, vae->encoder_count));
+        VMT_TRY(prepare_parts(ctx, vae, vae->encoder, vae->encoder_count));
     if (missing & VMT_VAE_DECODE)
-        VMT_TRY(prepare_parts(ctx, vae->decoder, vae->decoder_count));
+        VMT_TRY(prepare_parts(ctx, vae, vae->decoder, vae->decoder_count));
     vae->prepared |= directions;
     return VMT_OK;
 }

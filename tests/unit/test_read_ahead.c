@@ -8,6 +8,7 @@
 #include "model/read_ahead.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -76,9 +77,56 @@ static void reads_what_is_there(void **state)
     unlink(PATH);
 }
 
+/* Pages of files that this process holds, in KiB. */
+static long held(void)
+{
+    FILE *status = fopen("/proc/self/status", "r");
+    char line[128];
+    long kib = -1;
+
+    assert_non_null(status);
+    while (fgets(line, sizeof line, status))
+        sscanf(line, "RssFile: %ld", &kib);
+    fclose(status);
+    return kib;
+}
+
+/* A tensor that is left takes no memory here, and is the same when it is read again. */
+static void leaves(void **state)
+{
+    enum { SLACK = 256 }; /* KiB: the edges, the program's own pages */
+    static const char *const names[WEIGHTS] = {"a", "b", "c", "d"};
+    float *values = malloc(sizeof(float) * WEIGHTS * ROWS * COLS);
+    const long kib = WEIGHTS * ROWS * COLS * (long)sizeof(float) / 1024;
+    vmt_tensor_file *file;
+
+    (void)state;
+    assert_non_null(values);
+    write_file(values);
+    CHECK_OK(&ctx, vmt_tensor_file_open(&ctx, &file, PATH));
+    for (int round = 0; round < 2; round++) {
+        const long before = held();
+        for (int i = 0; i < WEIGHTS; i++)
+            assert_memory_equal(vmt_tensor_file_find(file, names[i])->data,
+                                values + i * ROWS * COLS, sizeof(float) * ROWS * COLS);
+        if (before >= 0) /* else this system does not count them */
+            assert_true(held() >= before + kib - SLACK);
+        for (int i = 0; i < WEIGHTS; i++)
+            vmt_tensor_file_leave(file, vmt_tensor_file_find(file, names[i]));
+        assert_true(held() <= before + SLACK);
+    }
+    const vmt_tensor own = vmt_tensor_over(values, VMT_F32, VMT_SHAPE(ROWS, COLS));
+    vmt_tensor_file_leave(file, &own); /* not the file's: stays as it is */
+    assert_true(values[ROWS * COLS - 1] == (float)(ROWS * COLS - 1));
+    vmt_tensor_file_close(file);
+    unlink(PATH);
+    free(values);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_what_is_there)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(reads_what_is_there),
+                                       cmocka_unit_test(leaves)};
 
     vmt_ctx_init(&ctx);
     return cmocka_run_group_tests(tests, NULL, NULL);
