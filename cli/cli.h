@@ -123,6 +123,10 @@ int cli_fail(const cli_session *session, enum vmt_status status);
 int cli_fail_text(enum vmt_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Refuses an output that is not named or, without -y, is `there` already: prints, returns the exit
+ * code, or 0. */
+int cli_check_output(const cli_options *options, const char *path, bool (*there)(const char *));
+
 /* Refuses, before any work is done, a place where no file can be made: prints, returns the exit
  * code, or 0. */
 int cli_check_place(const char *path);

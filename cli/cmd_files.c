@@ -22,13 +22,16 @@ static int tell(void *user, const vmt_progress *progress)
     return cli_reporter_tell(&j->reporter, progress);
 }
 
-static int check_output(const cli_options *o)
+static bool is_there(const char *path)
 {
-    if (!o->output)
-        return cli_fail_text(VMT_E_ARG, "%s needs an output: -o FILE", o->command);
-    if (!o->overwrite && !access(o->output, F_OK))
-        return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", o->output);
-    return cli_check_place(o->output);
+    return !access(path, F_OK);
+}
+
+/* A file that is no picture. */
+static int check_file(const cli_options *o)
+{
+    const int code = cli_check_output(o, o->output, is_there);
+    return code ? code : cli_check_place(o->output);
 }
 
 static int finish(file_job *j, enum vmt_status status, const cli_options *o)
@@ -48,7 +51,7 @@ static int from_clip(cli_options *o,
                                              const vmt_transfer_io *, const char *))
 {
     file_job j = {0};
-    int code = check_output(o);
+    int code = check_file(o);
 
     if (!code && !o->reference)
         code = cli_fail_text(VMT_E_ARG, "%s needs a video: -r VIDEO", o->command);
@@ -82,7 +85,7 @@ int cli_encode(cli_options *o)
 int cli_embed(cli_options *o)
 {
     file_job j = {0};
-    int code = check_output(o);
+    int code = check_file(o);
 
     if (code)
         return code;
@@ -101,14 +104,13 @@ int cli_embed(cli_options *o)
 int cli_decode(cli_options *o)
 {
     file_job j = {0};
-    int code = 0;
+    int code;
 
     if (o->operand_count != 1)
         return cli_fail_text(VMT_E_ARG, "decode needs one latent file");
-    if (!o->output)
-        return cli_fail_text(VMT_E_ARG, "decode needs an output: -o FILE");
-    if (!o->overwrite && media_would_replace(o->output))
-        return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", o->output);
+    code = cli_check_output(o, o->output, media_would_replace);
+    if (code)
+        return code;
     code = cli_session_open(&j.s, o, true);
     if (code) {
         cli_session_close(&j.s);

@@ -28,8 +28,9 @@ static int check_options(cli_options *o)
         o->reference = o->operands[0];
     if (!o->reference)
         return cli_fail_text(VMT_E_ARG, "show needs the video whose motion to draw");
-    if (!o->output)
-        return cli_fail_text(VMT_E_ARG, "show needs an output: -o FILE");
+    const int code = cli_check_output(o, o->output, media_would_replace);
+    if (code)
+        return code;
     const bool has_model = o->paths.dir || o->paths.dit;
     if (has_model == (o->motion != NULL))
         return cli_fail_text(VMT_E_ARG, "show needs a motion file or a model: --motion FILE or -m "
@@ -40,8 +41,6 @@ static int check_options(cli_options *o)
                              o->setting_count ? o->settings[0].name
                              : o->preset      ? "preset"
                                               : "embeddings");
-    if (!o->overwrite && media_would_replace(o->output))
-        return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", o->output);
     return 0;
 }
 

@@ -70,19 +70,19 @@ static int check_paths(job *j)
     const char *outputs[4] = {o->output, o->compare, o->latent,
                               o->preview ? o->preview_path : NULL};
 
-    if (!o->output && !o->plan)
-        return cli_fail_text(VMT_E_ARG, "%s needs an output: -o FILE", o->command);
     if (!o->output)
-        return 0;
+        return o->plan ? 0 : cli_check_output(o, NULL, media_would_replace);
     if (strlen(o->output) > 4000)
         return cli_fail_text(VMT_E_ARG, "the output's path is too long");
     name_beside(j->latent, sizeof j->latent, o->latent, o->output, "latent.safetensors");
     name_beside(j->state, sizeof j->state, o->checkpoint_file, o->output, "state.safetensors");
     name_beside(j->json, sizeof j->json, NULL, o->output, "json");
     name_beside(j->preview, sizeof j->preview, o->preview_path, o->output, "preview.png");
-    for (int i = 0; i < 4; i++)
-        if (outputs[i] && !o->overwrite && media_would_replace(outputs[i]))
-            return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", outputs[i]);
+    int code = 0;
+    for (int i = 0; i < 4 && !code; i++)
+        code = outputs[i] ? cli_check_output(o, outputs[i], media_would_replace) : 0;
+    if (code)
+        return code;
     const media_write_options options = cli_write_options(&j->s);
     enum vmt_status status = media_check_output(j->s.ctx, o->output, &options);
     if (status == VMT_OK && o->compare)
@@ -91,7 +91,7 @@ static int check_paths(job *j)
         status = media_check_picture(j->s.ctx, j->preview);
     if (status != VMT_OK)
         return cli_fail(&j->s, status);
-    const int code = o->latent ? cli_check_place(o->latent) : 0;
+    code = o->latent ? cli_check_place(o->latent) : 0;
     return !code && o->checkpoint_file ? cli_check_place(o->checkpoint_file) : code;
 }
 

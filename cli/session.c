@@ -104,6 +104,15 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
     return status == VMT_OK ? 0 : cli_fail(s, status);
 }
 
+int cli_check_output(const cli_options *options, const char *path, bool (*there)(const char *))
+{
+    if (!path)
+        return cli_fail_text(VMT_E_ARG, "%s needs an output: -o FILE", options->command);
+    if (!options->overwrite && there(path))
+        return cli_fail_text(VMT_E_ARG, "%s exists; -y overwrites it", path);
+    return 0;
+}
+
 int cli_check_place(const char *path)
 {
     const char *slash = strrchr(path, '/');

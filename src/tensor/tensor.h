@@ -85,10 +85,230 @@ typedef struct vmt_adamw {
 
 enum { VMT_DOWNLOADS = 4 };
 
-/* ---------------------------------------------------------------- the table
+/* ---------------------------------------------------------------- the ops
  *
  * N tokens, D dim, n heads, d = D / n, S = grid_h * grid_w, T frames; [..] shapes, then dtype.
+ * vmt_op_NAME is a type of functions: vmt_ops below points at one of each, and a backend declares
+ * its own as `vmt_op_linear cpu_linear;`.
  */
+
+/* Host -> backend, backend -> host, and within the backend; equal shapes, converting between
+ * any two of F32, F64, F16, BF16 (I32 to I32, U8 to U8 too). */
+typedef enum vmt_status vmt_op_upload(vmt_ctx *, vmt_tensor *y, const vmt_tensor *host);
+typedef enum vmt_status vmt_op_download(vmt_ctx *, vmt_tensor *host, const vmt_tensor *x);
+/* A download in two halves, between which the backend goes on: x may change after _begin,
+ * `host` has its elements after _end.  At most VMT_DOWNLOADS are begun at a time; one that is
+ * never ended is forgotten.  NULL: _begin does all of it. */
+typedef enum vmt_status vmt_op_download_begin(vmt_ctx *, vmt_tensor *host, const vmt_tensor *x);
+typedef enum vmt_status vmt_op_download_end(vmt_ctx *, vmt_tensor *host);
+typedef enum vmt_status vmt_op_copy(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+typedef enum vmt_status vmt_op_zero(vmt_ctx *, vmt_tensor *y);
+/* *finite (host) = no element is NaN or infinite. */
+typedef enum vmt_status vmt_op_all_finite(vmt_ctx *, bool *finite, const vmt_tensor *x);
+/* The same without waiting for the device: flag, [1] I32, becomes 1 if an element is NaN or
+ * infinite, and is left alone if none is. */
+typedef enum vmt_status vmt_op_mark_bad(vmt_ctx *, vmt_tensor *flag, const vmt_tensor *x);
+
+/* Makes weight->packed if this backend wants one for `use` (or-ed vmt_weight_use); may leave it
+ * NULL and compute from the mapped weight.  prepare_bytes: what it would allocate. */
+typedef enum vmt_status vmt_op_weight_prepare(vmt_ctx *, vmt_weight *weight, unsigned use);
+
+/* ---- linear algebra */
+
+/* y = epilogue(x Wᵀ + b).   y: [N, out] R|A; x: [N, in] R|A; w: [out, in]. */
+typedef enum vmt_status vmt_op_linear(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                      const vmt_weight *w, enum vmt_epilogue epilogue);
+/* dx = dy W (epilogue none).   dx: [N, in] R|A; dy: [N, out] R|A. */
+typedef enum vmt_status vmt_op_linear_bwd(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                          const vmt_weight *w);
+/* dx += dy W. */
+typedef enum vmt_status vmt_op_linear_bwd_acc(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                              const vmt_weight *w);
+
+/* ---- elementwise.  y may be x in all of them. */
+
+/* y = a x + b z.   All of one shape, R.  z may be y; z with b = 0 is not read (may be x). */
+typedef enum vmt_status vmt_op_lincomb(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                       const vmt_tensor *z, double a, double b);
+/* y = 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).   [..] R|A. */
+typedef enum vmt_status vmt_op_gelu(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+/* dx = gelu'(x) dy.   dx may be dy. */
+typedef enum vmt_status vmt_op_gelu_bwd(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                        const vmt_tensor *x);
+/* y = x / (1 + e⁻ˣ).   [..] R|A. */
+typedef enum vmt_status vmt_op_silu(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+/* y = x ⊙ gelu(gate).   UMT5's feed-forward.   [..] R|A. */
+typedef enum vmt_status vmt_op_gelu_gate(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                         const vmt_tensor *gate);
+/* y = x + gate ⊙ branch.   x, y: [N, D] R; gate: [D] R or NULL (= 1); branch: [N, D] R|A. */
+typedef enum vmt_status vmt_op_gate_residual(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                             const vmt_tensor *gate, const vmt_tensor *branch);
+/* dbranch = gate ⊙ dy.   dx = dy is the caller's.  No dgate: the gate depends on the timestep
+ * only. */
+typedef enum vmt_status vmt_op_gate_residual_bwd(vmt_ctx *, vmt_tensor *dbranch,
+                                                 const vmt_tensor *gate, const vmt_tensor *dy);
+
+/* ---- norms.  x̂ = (x - mean) / sqrt(var + eps), biased variance, over the last axis. */
+
+/* y = x̂ (1 + scale) + shift.   y: [N, D] A; x: [N, D] R; shift, scale: [D] R. */
+typedef enum vmt_status vmt_op_norm_modulate(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                             const vmt_tensor *shift, const vmt_tensor *scale,
+                                             double eps);
+/* dx += LN'(dy (1 + scale); x).   dx: [N, D] R; dy: [N, D] R|A.  No dshift, dscale (timestep).
+ */
+typedef enum vmt_status vmt_op_norm_modulate_bwd_acc(vmt_ctx *, vmt_tensor *dx,
+                                                     const vmt_tensor *dy, const vmt_tensor *x,
+                                                     const vmt_tensor *scale, double eps);
+/* y = x̂ weight + bias.   weight, bias: [D] R. */
+typedef enum vmt_status vmt_op_layer_norm(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                          const vmt_tensor *weight, const vmt_tensor *bias,
+                                          double eps);
+/* dx += LN'(dy weight; x). */
+typedef enum vmt_status vmt_op_layer_norm_bwd_acc(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                                  const vmt_tensor *x, const vmt_tensor *weight,
+                                                  double eps);
+/* z = x / sqrt(mean(x²) + eps) weight over all D, then, if angle_cos is given, each head's
+ * pairs (2j, 2j+1) rotated: (a cos - b sin, a sin + b cos) with cos, sin [N, d/2] R of the
+ * token. y: [N, n, d] R|A (n = 1, d = D: plain); x: [N, n·d] R|A; weight: [n·d] R; both tables
+ * or neither. */
+typedef enum vmt_status vmt_op_rms_norm_rope(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                             const vmt_tensor *weight, const vmt_tensor *angle_cos,
+                                             const vmt_tensor *angle_sin, double eps);
+/* dx: [N, n·d] R|A overwritten; dy: [N, n, d] R|A; x as in the forward. */
+typedef enum vmt_status vmt_op_rms_norm_rope_bwd(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                                 const vmt_tensor *x, const vmt_tensor *weight,
+                                                 const vmt_tensor *angle_cos,
+                                                 const vmt_tensor *angle_sin, double eps);
+/* y = x / max(‖x‖₂, 1e-12) √C gamma over the last axis, then SiLU if `silu`.   The VAE's norm.
+ *   y: [.., C] A; x: [.., C] A; gamma: [C] R. */
+typedef enum vmt_status vmt_op_rms_norm_channel(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                                const vmt_tensor *gamma, bool silu);
+
+/* ---- attention */
+
+/* o = softmax(scale q kᵀ + B) v per head.   o, q: [Nq, n, d] A; k, v: [Nk, n, d] A.
+ *   lse: [n, Nq] R, log Σ exp of each row, or NULL.
+ *   bias: [n, Nq + Nk - 1] R or NULL; B[h, i, j] = bias[h, j - i + Nq - 1] (UMT5's relative
+ * positions). */
+typedef enum vmt_status vmt_op_attention(vmt_ctx *, vmt_tensor *o, vmt_tensor *lse,
+                                         const vmt_tensor *q, const vmt_tensor *k,
+                                         const vmt_tensor *v, const vmt_tensor *bias, double scale);
+/* With P from lse: δ_i = Σ do_i o_i; dv = Pᵀ do; ds = P ⊙ (do vᵀ - δ); dq = scale ds k; dk =
+ * scale dsᵀ q. dq, dk, dv: R|A; dk and dv may both be NULL (cross-attention: text is constant).
+ */
+typedef enum vmt_status vmt_op_attention_bwd(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk,
+                                             vmt_tensor *dv, const vmt_tensor *dout,
+                                             const vmt_tensor *q, const vmt_tensor *k,
+                                             const vmt_tensor *v, const vmt_tensor *o,
+                                             const vmt_tensor *lse, double scale);
+
+/* ---- rearrangements */
+
+/* y[token, (c, dt, dh, dw)] = x[c, ti·pt + dt, yi·ph + dh, xi·pw + dw].   Channel slowest:
+ * patch embedding. y: [f·h·w, C·pt·ph·pw] R|A; x: [C, f·pt, h·ph, w·pw] R; patch = {pt, ph,
+ * pw}. */
+typedef enum vmt_status vmt_op_patchify(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                        const int64_t patch[3]);
+/* The inverse: dx: [C, F, H, W] R; dy: [N, C·pt·ph·pw] R|A. */
+typedef enum vmt_status vmt_op_patchify_bwd(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                            const int64_t patch[3]);
+/* y[c, ti·pt + dt, …] = x[token, (dt, dh, dw, c)].   Channel fastest: the head's output.
+ *   y: [C, F, H, W] R; x: [N, pt·ph·pw·C] R|A. */
+typedef enum vmt_status vmt_op_unpatchify(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                          const int64_t patch[3]);
+/* The inverse: dx: [N, pt·ph·pw·C] R|A; dy: [C, F, H, W] R. */
+typedef enum vmt_status vmt_op_unpatchify_bwd(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                              const int64_t patch[3]);
+/* y[i, :] = table[ids[i], :].   y: [N, D] R; ids: [N] I32 (0 <= id < rows, checked by the
+ * caller); table: w of the weight, [rows, D] as stored. */
+typedef enum vmt_status vmt_op_embed(vmt_ctx *, vmt_tensor *y, const vmt_tensor *ids,
+                                     const vmt_weight *table);
+
+/* ---- VAE.  Activations are [T, H, W, C]: time outermost, so that history is a prefix. */
+
+/* Cross-correlation without padding in time.   y: [To, Ho, Wo, Co] A; x: [T, H, W, Ci] A; w:
+ * [Co, Ci, kt, kh, kw]; To = (T - kt) / stride_t + 1, Ho = (H + pads - kh) / stride_h + 1, Wo
+ * alike. */
+typedef enum vmt_status vmt_op_conv3d(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                      const vmt_weight *w, const vmt_conv_geometry *geometry);
+/* y[t, i, j, c] = x[t, i / 2, j / 2, c].   y: [T, 2H, 2W, C] A; x: [T, H, W, C] A. */
+typedef enum vmt_status vmt_op_upsample2(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+/* y[2t + p, i, j, c] = x[t, i, j, p·C + c].   y: [2T, H, W, C] A; x: [T, H, W, 2C] A. */
+typedef enum vmt_status vmt_op_split_frames(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+/* y = x + z.   [..] A; y may be x or z. */
+typedef enum vmt_status vmt_op_add(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                   const vmt_tensor *z);
+
+/* ---- motion.  Q, K of one frame: [S, d] R.  Displacement component 0 = rows, 1 = columns, in
+ * tokens. */
+
+/* Q = reduction of q.   Q: [N, d] R; q: [N, n, d] A. */
+typedef enum vmt_status vmt_op_qk_reduce(vmt_ctx *, vmt_tensor *Q, const vmt_tensor *q,
+                                         enum vmt_qk_reduction reduction);
+/* dq: [N, n, d] R|A overwritten; dQ: [N, d] R. */
+typedef enum vmt_status vmt_op_qk_reduce_bwd(vmt_ctx *, vmt_tensor *dq, const vmt_tensor *dQ,
+                                             enum vmt_qk_reduction reduction);
+/* Every token against all keys of a frame: flow = Σ_p softmax_p(logit_scale q·k/√d) pos(p) -
+ * own. flow: [S, 2] R; q, k: [S, d] R. */
+typedef enum vmt_status vmt_op_flow_full(vmt_ctx *, vmt_tensor *flow, const vmt_tensor *q,
+                                         const vmt_tensor *k, const vmt_flow_geometry *geometry,
+                                         double logit_scale);
+/* dq += , dk += ; dflow: [S, 2] R; flow as the forward gave it. */
+typedef enum vmt_status vmt_op_flow_full_bwd_acc(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk,
+                                                 const vmt_tensor *dflow, const vmt_tensor *flow,
+                                                 const vmt_tensor *q, const vmt_tensor *k,
+                                                 const vmt_flow_geometry *geometry,
+                                                 double logit_scale);
+/* Where each tile looks: its centre token against all keys, the expected position, a window
+ * there. rows: [tiles, window_h] I32, cols: [tiles, window_w] I32: token rows and columns of
+ * the window's entries.  No gradient: it only chooses indices. FRAME: centre clamped into the
+ * frame, window shifted to lie inside it. RELEASED: each position clamped to [half, size - half
+ * - 1] by itself, then truncated (f32 order). */
+typedef enum vmt_status vmt_op_flow_windows(vmt_ctx *, vmt_tensor *rows, vmt_tensor *cols,
+                                            const vmt_tensor *q, const vmt_tensor *k,
+                                            const vmt_flow_geometry *geometry, double logit_scale);
+/* All tokens of a tile against its window: expected position minus own.   flow: [S, 2] R. */
+typedef enum vmt_status vmt_op_flow_windowed(vmt_ctx *, vmt_tensor *flow, const vmt_tensor *q,
+                                             const vmt_tensor *k, const vmt_tensor *rows,
+                                             const vmt_tensor *cols,
+                                             const vmt_flow_geometry *geometry, double logit_scale);
+/* dq += , dk += (a key may be in many windows: fixed order of summation). */
+typedef enum vmt_status
+vmt_op_flow_windowed_bwd_acc(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk, const vmt_tensor *dflow,
+                             const vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
+                             const vmt_tensor *rows, const vmt_tensor *cols,
+                             const vmt_flow_geometry *geometry, double logit_scale);
+/* *loss += weight Σ_s m_s |flow_s - ref_s|²; dflow = 2 grad_scale weight m_s (flow - ref).
+ *   loss: [1] R; flow, ref, dflow: [S, 2] R; token_weights m: [S] R or NULL (= 1); dflow may be
+ * NULL. */
+typedef enum vmt_status vmt_op_flow_loss(vmt_ctx *, vmt_tensor *loss, vmt_tensor *dflow,
+                                         const vmt_tensor *flow, const vmt_tensor *ref,
+                                         const vmt_tensor *token_weights, double weight,
+                                         double grad_scale);
+/* Mean of each tile's key window.   FRAME: mean[t, :] over the entries, [tiles, d];
+ * RELEASED: mean[t, p] over the channels, [tiles, window_h·window_w].   R. */
+typedef enum vmt_status vmt_op_window_mean(vmt_ctx *, vmt_tensor *mean, const vmt_tensor *k,
+                                           const vmt_tensor *rows, const vmt_tensor *cols,
+                                           const vmt_flow_geometry *geometry);
+/* dk += : each entry gets its share of dmean. */
+typedef enum vmt_status vmt_op_window_mean_bwd_acc(vmt_ctx *, vmt_tensor *dk,
+                                                   const vmt_tensor *dmean, const vmt_tensor *rows,
+                                                   const vmt_tensor *cols,
+                                                   const vmt_flow_geometry *geometry);
+/* *loss += weight Σ_t m_t ‖b_t - a_t‖₂; db += u, da -= u with u = grad_scale weight m_t (b_t -
+ * a_t)/‖·‖ (0 where the norm is 0).   loss: [1] R; a, b, da, db: [tiles, C] R; tile_weights m:
+ * [tiles] R or NULL; da and db may both be NULL. */
+typedef enum vmt_status vmt_op_track_loss(vmt_ctx *, vmt_tensor *loss, vmt_tensor *da,
+                                          vmt_tensor *db, const vmt_tensor *a, const vmt_tensor *b,
+                                          const vmt_tensor *tile_weights, double weight,
+                                          double grad_scale);
+/* One AdamW step, in place on x, m, v (all R, one shape): x *= 1 - lr·decay; m = β₁m + (1-β₁)g;
+ * v = β₂v + (1-β₂)g²; x -= lr/(1-β₁ᵏ) · m / (√v/√(1-β₂ᵏ) + eps), k = step. */
+typedef enum vmt_status vmt_op_adamw_step(vmt_ctx *, vmt_tensor *x, vmt_tensor *m, vmt_tensor *v,
+                                          const vmt_tensor *g, const vmt_adamw *adamw);
+
+/* ---------------------------------------------------------------- the table */
+
 typedef struct vmt_ops {
     const char *name; /* "ref", "ref64", "cpu" */
 
@@ -99,23 +319,6 @@ typedef struct vmt_ops {
     void (*close)(vmt_ctx *); /* frees ctx->backend */
     /* Bytes free there; NULL: the host's memory, of which the backend knows no more than others. */
     size_t (*free_bytes)(vmt_ctx *);
-
-    /* Host -> backend, backend -> host, and within the backend; equal shapes, converting between
-     * any two of F32, F64, F16, BF16 (I32 to I32, U8 to U8 too). */
-    enum vmt_status (*upload)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *host);
-    enum vmt_status (*download)(vmt_ctx *, vmt_tensor *host, const vmt_tensor *x);
-    /* A download in two halves, between which the backend goes on: x may change after _begin,
-     * `host` has its elements after _end.  At most VMT_DOWNLOADS are begun at a time; one that is
-     * never ended is forgotten.  NULL: _begin does all of it. */
-    enum vmt_status (*download_begin)(vmt_ctx *, vmt_tensor *host, const vmt_tensor *x);
-    enum vmt_status (*download_end)(vmt_ctx *, vmt_tensor *host);
-    enum vmt_status (*copy)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
-    enum vmt_status (*zero)(vmt_ctx *, vmt_tensor *y);
-    /* *finite (host) = no element is NaN or infinite. */
-    enum vmt_status (*all_finite)(vmt_ctx *, bool *finite, const vmt_tensor *x);
-    /* The same without waiting for the device: flag, [1] I32, becomes 1 if an element is NaN or
-     * infinite, and is left alone if none is. */
-    enum vmt_status (*mark_bad)(vmt_ctx *, vmt_tensor *flag, const vmt_tensor *x);
     /* Returns when all that was asked for is done; NULL: every call has done its work when it
      * returns. */
     enum vmt_status (*wait)(vmt_ctx *);
@@ -124,197 +327,64 @@ typedef struct vmt_ops {
     size_t (*attention_bytes)(vmt_ctx *, int64_t nq, int64_t nk, int64_t heads, int64_t d,
                               bool backward);
 
-    /* Makes weight->packed if this backend wants one for `use` (or-ed vmt_weight_use); may leave it
-     * NULL and compute from the mapped weight.  prepare_bytes: what it would allocate. */
-    enum vmt_status (*weight_prepare)(vmt_ctx *, vmt_weight *weight, unsigned use);
+    vmt_op_upload *upload;
+    vmt_op_download *download;
+    vmt_op_download_begin *download_begin;
+    vmt_op_download_end *download_end;
+    vmt_op_copy *copy;
+    vmt_op_zero *zero;
+    vmt_op_all_finite *all_finite;
+    vmt_op_mark_bad *mark_bad;
+    vmt_op_weight_prepare *weight_prepare;
     size_t (*weight_prepare_bytes)(vmt_ctx *, const vmt_weight *weight, unsigned use);
     void (*weight_release)(vmt_ctx *, vmt_weight *weight);
 
-    /* ---- linear algebra */
+    vmt_op_linear *linear;
+    vmt_op_linear_bwd *linear_bwd;
+    vmt_op_linear_bwd_acc *linear_bwd_acc;
 
-    /* y = epilogue(x Wᵀ + b).   y: [N, out] R|A; x: [N, in] R|A; w: [out, in]. */
-    enum vmt_status (*linear)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
-                              enum vmt_epilogue epilogue);
-    /* dx = dy W (epilogue none).   dx: [N, in] R|A; dy: [N, out] R|A. */
-    enum vmt_status (*linear_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
-                                  const vmt_weight *w);
-    /* dx += dy W. */
-    enum vmt_status (*linear_bwd_acc)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
-                                      const vmt_weight *w);
+    vmt_op_lincomb *lincomb;
+    vmt_op_gelu *gelu;
+    vmt_op_gelu_bwd *gelu_bwd;
+    vmt_op_silu *silu;
+    vmt_op_gelu_gate *gelu_gate;
+    vmt_op_gate_residual *gate_residual;
+    vmt_op_gate_residual_bwd *gate_residual_bwd;
 
-    /* ---- elementwise.  y may be x in all of them. */
+    vmt_op_norm_modulate *norm_modulate;
+    vmt_op_norm_modulate_bwd_acc *norm_modulate_bwd_acc;
+    vmt_op_layer_norm *layer_norm;
+    vmt_op_layer_norm_bwd_acc *layer_norm_bwd_acc;
+    vmt_op_rms_norm_rope *rms_norm_rope;
+    vmt_op_rms_norm_rope_bwd *rms_norm_rope_bwd;
+    vmt_op_rms_norm_channel *rms_norm_channel;
 
-    /* y = a x + b z.   All of one shape, R.  z may be y; z with b = 0 is not read (may be x). */
-    enum vmt_status (*lincomb)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z,
-                               double a, double b);
-    /* y = 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))).   [..] R|A. */
-    enum vmt_status (*gelu)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
-    /* dx = gelu'(x) dy.   dx may be dy. */
-    enum vmt_status (*gelu_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
-                                const vmt_tensor *x);
-    /* y = x / (1 + e⁻ˣ).   [..] R|A. */
-    enum vmt_status (*silu)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
-    /* y = x ⊙ gelu(gate).   UMT5's feed-forward.   [..] R|A. */
-    enum vmt_status (*gelu_gate)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
-                                 const vmt_tensor *gate);
-    /* y = x + gate ⊙ branch.   x, y: [N, D] R; gate: [D] R or NULL (= 1); branch: [N, D] R|A. */
-    enum vmt_status (*gate_residual)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
-                                     const vmt_tensor *gate, const vmt_tensor *branch);
-    /* dbranch = gate ⊙ dy.   dx = dy is the caller's.  No dgate: the gate depends on the timestep
-     * only. */
-    enum vmt_status (*gate_residual_bwd)(vmt_ctx *, vmt_tensor *dbranch, const vmt_tensor *gate,
-                                         const vmt_tensor *dy);
+    vmt_op_attention *attention;
+    vmt_op_attention_bwd *attention_bwd;
 
-    /* ---- norms.  x̂ = (x - mean) / sqrt(var + eps), biased variance, over the last axis. */
+    vmt_op_patchify *patchify;
+    vmt_op_patchify_bwd *patchify_bwd;
+    vmt_op_unpatchify *unpatchify;
+    vmt_op_unpatchify_bwd *unpatchify_bwd;
+    vmt_op_embed *embed;
 
-    /* y = x̂ (1 + scale) + shift.   y: [N, D] A; x: [N, D] R; shift, scale: [D] R. */
-    enum vmt_status (*norm_modulate)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
-                                     const vmt_tensor *shift, const vmt_tensor *scale, double eps);
-    /* dx += LN'(dy (1 + scale); x).   dx: [N, D] R; dy: [N, D] R|A.  No dshift, dscale (timestep).
-     */
-    enum vmt_status (*norm_modulate_bwd_acc)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
-                                             const vmt_tensor *x, const vmt_tensor *scale,
-                                             double eps);
-    /* y = x̂ weight + bias.   weight, bias: [D] R. */
-    enum vmt_status (*layer_norm)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
-                                  const vmt_tensor *weight, const vmt_tensor *bias, double eps);
-    /* dx += LN'(dy weight; x). */
-    enum vmt_status (*layer_norm_bwd_acc)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
-                                          const vmt_tensor *x, const vmt_tensor *weight,
-                                          double eps);
-    /* z = x / sqrt(mean(x²) + eps) weight over all D, then, if angle_cos is given, each head's
-     * pairs (2j, 2j+1) rotated: (a cos - b sin, a sin + b cos) with cos, sin [N, d/2] R of the
-     * token. y: [N, n, d] R|A (n = 1, d = D: plain); x: [N, n·d] R|A; weight: [n·d] R; both tables
-     * or neither. */
-    enum vmt_status (*rms_norm_rope)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
-                                     const vmt_tensor *weight, const vmt_tensor *angle_cos,
-                                     const vmt_tensor *angle_sin, double eps);
-    /* dx: [N, n·d] R|A overwritten; dy: [N, n, d] R|A; x as in the forward. */
-    enum vmt_status (*rms_norm_rope_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
-                                         const vmt_tensor *x, const vmt_tensor *weight,
-                                         const vmt_tensor *angle_cos, const vmt_tensor *angle_sin,
-                                         double eps);
-    /* y = x / max(‖x‖₂, 1e-12) √C gamma over the last axis, then SiLU if `silu`.   The VAE's norm.
-     *   y: [.., C] A; x: [.., C] A; gamma: [C] R. */
-    enum vmt_status (*rms_norm_channel)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
-                                        const vmt_tensor *gamma, bool silu);
+    vmt_op_conv3d *conv3d;
+    vmt_op_upsample2 *upsample2;
+    vmt_op_split_frames *split_frames;
+    vmt_op_add *add;
 
-    /* ---- attention */
-
-    /* o = softmax(scale q kᵀ + B) v per head.   o, q: [Nq, n, d] A; k, v: [Nk, n, d] A.
-     *   lse: [n, Nq] R, log Σ exp of each row, or NULL.
-     *   bias: [n, Nq + Nk - 1] R or NULL; B[h, i, j] = bias[h, j - i + Nq - 1] (UMT5's relative
-     * positions). */
-    enum vmt_status (*attention)(vmt_ctx *, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
-                                 const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
-                                 double scale);
-    /* With P from lse: δ_i = Σ do_i o_i; dv = Pᵀ do; ds = P ⊙ (do vᵀ - δ); dq = scale ds k; dk =
-     * scale dsᵀ q. dq, dk, dv: R|A; dk and dv may both be NULL (cross-attention: text is constant).
-     */
-    enum vmt_status (*attention_bwd)(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv,
-                                     const vmt_tensor *dout, const vmt_tensor *q,
-                                     const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
-                                     const vmt_tensor *lse, double scale);
-
-    /* ---- rearrangements */
-
-    /* y[token, (c, dt, dh, dw)] = x[c, ti·pt + dt, yi·ph + dh, xi·pw + dw].   Channel slowest:
-     * patch embedding. y: [f·h·w, C·pt·ph·pw] R|A; x: [C, f·pt, h·ph, w·pw] R; patch = {pt, ph,
-     * pw}. */
-    enum vmt_status (*patchify)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
-                                const int64_t patch[3]);
-    /* The inverse: dx: [C, F, H, W] R; dy: [N, C·pt·ph·pw] R|A. */
-    enum vmt_status (*patchify_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
-                                    const int64_t patch[3]);
-    /* y[c, ti·pt + dt, …] = x[token, (dt, dh, dw, c)].   Channel fastest: the head's output.
-     *   y: [C, F, H, W] R; x: [N, pt·ph·pw·C] R|A. */
-    enum vmt_status (*unpatchify)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
-                                  const int64_t patch[3]);
-    /* The inverse: dx: [N, pt·ph·pw·C] R|A; dy: [C, F, H, W] R. */
-    enum vmt_status (*unpatchify_bwd)(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
-                                      const int64_t patch[3]);
-    /* y[i, :] = table[ids[i], :].   y: [N, D] R; ids: [N] I32 (0 <= id < rows, checked by the
-     * caller); table: w of the weight, [rows, D] as stored. */
-    enum vmt_status (*embed)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *ids,
-                             const vmt_weight *table);
-
-    /* ---- VAE.  Activations are [T, H, W, C]: time outermost, so that history is a prefix. */
-
-    /* Cross-correlation without padding in time.   y: [To, Ho, Wo, Co] A; x: [T, H, W, Ci] A; w:
-     * [Co, Ci, kt, kh, kw]; To = (T - kt) / stride_t + 1, Ho = (H + pads - kh) / stride_h + 1, Wo
-     * alike. */
-    enum vmt_status (*conv3d)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
-                              const vmt_conv_geometry *geometry);
-    /* y[t, i, j, c] = x[t, i / 2, j / 2, c].   y: [T, 2H, 2W, C] A; x: [T, H, W, C] A. */
-    enum vmt_status (*upsample2)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
-    /* y[2t + p, i, j, c] = x[t, i, j, p·C + c].   y: [2T, H, W, C] A; x: [T, H, W, 2C] A. */
-    enum vmt_status (*split_frames)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
-    /* y = x + z.   [..] A; y may be x or z. */
-    enum vmt_status (*add)(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z);
-
-    /* ---- motion.  Q, K of one frame: [S, d] R.  Displacement component 0 = rows, 1 = columns, in
-     * tokens. */
-
-    /* Q = reduction of q.   Q: [N, d] R; q: [N, n, d] A. */
-    enum vmt_status (*qk_reduce)(vmt_ctx *, vmt_tensor *Q, const vmt_tensor *q,
-                                 enum vmt_qk_reduction reduction);
-    /* dq: [N, n, d] R|A overwritten; dQ: [N, d] R. */
-    enum vmt_status (*qk_reduce_bwd)(vmt_ctx *, vmt_tensor *dq, const vmt_tensor *dQ,
-                                     enum vmt_qk_reduction reduction);
-    /* Every token against all keys of a frame: flow = Σ_p softmax_p(logit_scale q·k/√d) pos(p) -
-     * own. flow: [S, 2] R; q, k: [S, d] R. */
-    enum vmt_status (*flow_full)(vmt_ctx *, vmt_tensor *flow, const vmt_tensor *q,
-                                 const vmt_tensor *k, const vmt_flow_geometry *geometry,
-                                 double logit_scale);
-    /* dq += , dk += ; dflow: [S, 2] R; flow as the forward gave it. */
-    enum vmt_status (*flow_full_bwd_acc)(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk,
-                                         const vmt_tensor *dflow, const vmt_tensor *flow,
-                                         const vmt_tensor *q, const vmt_tensor *k,
-                                         const vmt_flow_geometry *geometry, double logit_scale);
-    /* Where each tile looks: its centre token against all keys, the expected position, a window
-     * there. rows: [tiles, window_h] I32, cols: [tiles, window_w] I32: token rows and columns of
-     * the window's entries.  No gradient: it only chooses indices. FRAME: centre clamped into the
-     * frame, window shifted to lie inside it. RELEASED: each position clamped to [half, size - half
-     * - 1] by itself, then truncated (f32 order). */
-    enum vmt_status (*flow_windows)(vmt_ctx *, vmt_tensor *rows, vmt_tensor *cols,
-                                    const vmt_tensor *q, const vmt_tensor *k,
-                                    const vmt_flow_geometry *geometry, double logit_scale);
-    /* All tokens of a tile against its window: expected position minus own.   flow: [S, 2] R. */
-    enum vmt_status (*flow_windowed)(vmt_ctx *, vmt_tensor *flow, const vmt_tensor *q,
-                                     const vmt_tensor *k, const vmt_tensor *rows,
-                                     const vmt_tensor *cols, const vmt_flow_geometry *geometry,
-                                     double logit_scale);
-    /* dq += , dk += (a key may be in many windows: fixed order of summation). */
-    enum vmt_status (*flow_windowed_bwd_acc)(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk,
-                                             const vmt_tensor *dflow, const vmt_tensor *flow,
-                                             const vmt_tensor *q, const vmt_tensor *k,
-                                             const vmt_tensor *rows, const vmt_tensor *cols,
-                                             const vmt_flow_geometry *geometry, double logit_scale);
-    /* *loss += weight Σ_s m_s |flow_s - ref_s|²; dflow = 2 grad_scale weight m_s (flow - ref).
-     *   loss: [1] R; flow, ref, dflow: [S, 2] R; token_weights m: [S] R or NULL (= 1); dflow may be
-     * NULL. */
-    enum vmt_status (*flow_loss)(vmt_ctx *, vmt_tensor *loss, vmt_tensor *dflow,
-                                 const vmt_tensor *flow, const vmt_tensor *ref,
-                                 const vmt_tensor *token_weights, double weight, double grad_scale);
-    /* Mean of each tile's key window.   FRAME: mean[t, :] over the entries, [tiles, d];
-     * RELEASED: mean[t, p] over the channels, [tiles, window_h·window_w].   R. */
-    enum vmt_status (*window_mean)(vmt_ctx *, vmt_tensor *mean, const vmt_tensor *k,
-                                   const vmt_tensor *rows, const vmt_tensor *cols,
-                                   const vmt_flow_geometry *geometry);
-    /* dk += : each entry gets its share of dmean. */
-    enum vmt_status (*window_mean_bwd_acc)(vmt_ctx *, vmt_tensor *dk, const vmt_tensor *dmean,
-                                           const vmt_tensor *rows, const vmt_tensor *cols,
-                                           const vmt_flow_geometry *geometry);
-    /* *loss += weight Σ_t m_t ‖b_t - a_t‖₂; db += u, da -= u with u = grad_scale weight m_t (b_t -
-     * a_t)/‖·‖ (0 where the norm is 0).   loss: [1] R; a, b, da, db: [tiles, C] R; tile_weights m:
-     * [tiles] R or NULL; da and db may both be NULL. */
-    enum vmt_status (*track_loss)(vmt_ctx *, vmt_tensor *loss, vmt_tensor *da, vmt_tensor *db,
-                                  const vmt_tensor *a, const vmt_tensor *b,
-                                  const vmt_tensor *tile_weights, double weight, double grad_scale);
-    /* One AdamW step, in place on x, m, v (all R, one shape): x *= 1 - lr·decay; m = β₁m + (1-β₁)g;
-     * v = β₂v + (1-β₂)g²; x -= lr/(1-β₁ᵏ) · m / (√v/√(1-β₂ᵏ) + eps), k = step. */
-    enum vmt_status (*adamw_step)(vmt_ctx *, vmt_tensor *x, vmt_tensor *m, vmt_tensor *v,
-                                  const vmt_tensor *g, const vmt_adamw *adamw);
+    vmt_op_qk_reduce *qk_reduce;
+    vmt_op_qk_reduce_bwd *qk_reduce_bwd;
+    vmt_op_flow_full *flow_full;
+    vmt_op_flow_full_bwd_acc *flow_full_bwd_acc;
+    vmt_op_flow_windows *flow_windows;
+    vmt_op_flow_windowed *flow_windowed;
+    vmt_op_flow_windowed_bwd_acc *flow_windowed_bwd_acc;
+    vmt_op_flow_loss *flow_loss;
+    vmt_op_window_mean *window_mean;
+    vmt_op_window_mean_bwd_acc *window_mean_bwd_acc;
+    vmt_op_track_loss *track_loss;
+    vmt_op_adamw_step *adamw_step;
 } vmt_ops;
 
 /* ---------------------------------------------------------------- tensors */

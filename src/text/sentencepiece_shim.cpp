@@ -47,11 +47,6 @@ void vmt_spiece_close(vmt_spiece *model)
     delete model;
 }
 
-int64_t vmt_spiece_count(const vmt_spiece *model)
-{
-    return model->processor.GetPieceSize();
-}
-
 int64_t vmt_spiece_find(const vmt_spiece *model, const char *piece)
 try {
     return model->processor.PieceToId(piece);

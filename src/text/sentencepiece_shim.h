@@ -23,7 +23,6 @@ vmt_spiece *vmt_spiece_open(const void *bytes, size_t length,
                             char message[VMT_SPIECE_MESSAGE_BYTES]);
 void vmt_spiece_close(vmt_spiece *model);
 
-int64_t vmt_spiece_count(const vmt_spiece *model);
 /* Id of a piece by its exact text; the unknown piece's id when there is none. */
 int64_t vmt_spiece_find(const vmt_spiece *model, const char *piece);
 

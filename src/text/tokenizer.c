@@ -81,11 +81,6 @@ void vmt_tokenizer_close(vmt_tokenizer *tokenizer)
     vmt_free(tokenizer);
 }
 
-int64_t vmt_tokenizer_pieces(const vmt_tokenizer *tokenizer)
-{
-    return vmt_spiece_count(tokenizer->model);
-}
-
 enum vmt_status vmt_tokenizer_encode(vmt_ctx *ctx, const vmt_tokenizer *tokenizer, int32_t *ids,
                                      int64_t *count, const char *text, int64_t text_len,
                                      int64_t vocab)
@@ -134,12 +129,6 @@ enum vmt_status vmt_tokenizer_open(vmt_ctx *ctx, vmt_tokenizer **tokenizer, cons
 void vmt_tokenizer_close(vmt_tokenizer *tokenizer)
 {
     (void)tokenizer;
-}
-
-int64_t vmt_tokenizer_pieces(const vmt_tokenizer *tokenizer)
-{
-    (void)tokenizer;
-    return 0;
 }
 
 enum vmt_status vmt_tokenizer_encode(vmt_ctx *ctx, const vmt_tokenizer *tokenizer, int32_t *ids,

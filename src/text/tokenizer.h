@@ -23,9 +23,6 @@ enum vmt_status vmt_tokenizer_parse(vmt_ctx *ctx, vmt_tokenizer **tokenizer, con
 /* NULL is allowed. */
 void vmt_tokenizer_close(vmt_tokenizer *tokenizer);
 
-/* Pieces of the model; ids are below. */
-int64_t vmt_tokenizer_pieces(const vmt_tokenizer *tokenizer);
-
 /* Ids of the text (of vmt_text_clean): its first text_len - 1 pieces, then </s>; a warning in the
  * log when there are more.  The empty text is </s> alone.   ids: [text_len], *count of them
  * written; text_len >= 1. Errors: VMT_E_MODEL (an id is not below `vocab`: tokenizer and encoder do

@@ -142,7 +142,7 @@ typedef struct cpu_packed {
     const float *bias;  /* NULL: none */
 } cpu_packed;
 
-enum vmt_status cpu_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use);
+vmt_op_weight_prepare cpu_weight_prepare;
 size_t cpu_weight_prepare_bytes(vmt_ctx *ctx, const vmt_weight *weight, unsigned use);
 void cpu_weight_release(vmt_ctx *ctx, vmt_weight *weight);
 
@@ -167,66 +167,39 @@ void cpu_row_store(const cpu_kernels *kernels, vmt_tensor *t, int64_t first, int
 /* Threads worth waking for `count` elements. */
 int cpu_threads_for(const vmt_ctx *ctx, int64_t count);
 
-/* ---------------------------------------------------------------- ops: see vmt_ops */
+/* ---------------------------------------------------------------- ops: see tensor/tensor.h */
 
-#define CPU_OP(name, ...) enum vmt_status cpu_##name(vmt_ctx *ctx, __VA_ARGS__)
-
-CPU_OP(linear, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w, enum vmt_epilogue epilogue);
-CPU_OP(linear_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_weight *w);
-CPU_OP(linear_bwd_acc, vmt_tensor *dx, const vmt_tensor *dy, const vmt_weight *w);
-CPU_OP(conv3d, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
-       const vmt_conv_geometry *geometry);
-CPU_OP(attention, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_tensor *v, const vmt_tensor *bias, double scale);
-CPU_OP(attention_bwd, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv, const vmt_tensor *dout,
-       const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
-       const vmt_tensor *lse, double scale);
-CPU_OP(attention_dnnl, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_tensor *v, const vmt_tensor *bias, double scale);
-CPU_OP(attention_dnnl_bwd, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv, const vmt_tensor *dout,
-       const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
-       const vmt_tensor *lse, double scale);
-CPU_OP(lincomb, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z, double a, double b);
-CPU_OP(gelu, vmt_tensor *y, const vmt_tensor *x);
-CPU_OP(gelu_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x);
-CPU_OP(silu, vmt_tensor *y, const vmt_tensor *x);
-CPU_OP(gelu_gate, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gate);
-CPU_OP(add, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z);
-CPU_OP(gate_residual, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gate,
-       const vmt_tensor *branch);
-CPU_OP(gate_residual_bwd, vmt_tensor *dbranch, const vmt_tensor *gate, const vmt_tensor *dy);
-CPU_OP(norm_modulate, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *shift,
-       const vmt_tensor *scale, double eps);
-CPU_OP(norm_modulate_bwd_acc, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x,
-       const vmt_tensor *scale, double eps);
-CPU_OP(layer_norm, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *weight,
-       const vmt_tensor *bias, double eps);
-CPU_OP(layer_norm_bwd_acc, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x,
-       const vmt_tensor *weight, double eps);
-CPU_OP(rms_norm_rope, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *weight,
-       const vmt_tensor *angle_cos, const vmt_tensor *angle_sin, double eps);
-CPU_OP(rms_norm_rope_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x,
-       const vmt_tensor *weight, const vmt_tensor *angle_cos, const vmt_tensor *angle_sin,
-       double eps);
-CPU_OP(rms_norm_channel, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gamma, bool silu);
-CPU_OP(qk_reduce, vmt_tensor *Q, const vmt_tensor *q, enum vmt_qk_reduction reduction);
-CPU_OP(qk_reduce_bwd, vmt_tensor *dq, const vmt_tensor *dQ, enum vmt_qk_reduction reduction);
-CPU_OP(window_mean, vmt_tensor *mean, const vmt_tensor *k, const vmt_tensor *rows,
-       const vmt_tensor *cols, const vmt_flow_geometry *geometry);
-CPU_OP(window_mean_bwd_acc, vmt_tensor *dk, const vmt_tensor *dmean, const vmt_tensor *rows,
-       const vmt_tensor *cols, const vmt_flow_geometry *geometry);
-CPU_OP(flow_full, vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_flow_geometry *geometry, double logit_scale);
-CPU_OP(flow_full_bwd_acc, vmt_tensor *dq, vmt_tensor *dk, const vmt_tensor *dflow,
-       const vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_flow_geometry *geometry, double logit_scale);
-CPU_OP(flow_windows, vmt_tensor *rows, vmt_tensor *cols, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_flow_geometry *geometry, double logit_scale);
-CPU_OP(flow_windowed, vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_tensor *rows, const vmt_tensor *cols, const vmt_flow_geometry *geometry,
-       double logit_scale);
-CPU_OP(flow_windowed_bwd_acc, vmt_tensor *dq, vmt_tensor *dk, const vmt_tensor *dflow,
-       const vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *rows,
-       const vmt_tensor *cols, const vmt_flow_geometry *geometry, double logit_scale);
+vmt_op_linear cpu_linear;
+vmt_op_linear_bwd cpu_linear_bwd;
+vmt_op_linear_bwd_acc cpu_linear_bwd_acc;
+vmt_op_conv3d cpu_conv3d;
+vmt_op_attention cpu_attention;
+vmt_op_attention_bwd cpu_attention_bwd;
+vmt_op_attention cpu_attention_dnnl;
+vmt_op_attention_bwd cpu_attention_dnnl_bwd;
+vmt_op_lincomb cpu_lincomb;
+vmt_op_gelu cpu_gelu;
+vmt_op_gelu_bwd cpu_gelu_bwd;
+vmt_op_silu cpu_silu;
+vmt_op_gelu_gate cpu_gelu_gate;
+vmt_op_add cpu_add;
+vmt_op_gate_residual cpu_gate_residual;
+vmt_op_gate_residual_bwd cpu_gate_residual_bwd;
+vmt_op_norm_modulate cpu_norm_modulate;
+vmt_op_norm_modulate_bwd_acc cpu_norm_modulate_bwd_acc;
+vmt_op_layer_norm cpu_layer_norm;
+vmt_op_layer_norm_bwd_acc cpu_layer_norm_bwd_acc;
+vmt_op_rms_norm_rope cpu_rms_norm_rope;
+vmt_op_rms_norm_rope_bwd cpu_rms_norm_rope_bwd;
+vmt_op_rms_norm_channel cpu_rms_norm_channel;
+vmt_op_qk_reduce cpu_qk_reduce;
+vmt_op_qk_reduce_bwd cpu_qk_reduce_bwd;
+vmt_op_window_mean cpu_window_mean;
+vmt_op_window_mean_bwd_acc cpu_window_mean_bwd_acc;
+vmt_op_flow_full cpu_flow_full;
+vmt_op_flow_full_bwd_acc cpu_flow_full_bwd_acc;
+vmt_op_flow_windows cpu_flow_windows;
+vmt_op_flow_windowed cpu_flow_windowed;
+vmt_op_flow_windowed_bwd_acc cpu_flow_windowed_bwd_acc;
 
 #endif

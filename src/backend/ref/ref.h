@@ -120,87 +120,62 @@ void REF(flow_window_axis)(int32_t *entry, real centre, int64_t count, int64_t s
                            enum vmt_flow_positions positions);
 #endif
 
-/* ---- the ops: vmt_ops of tensor/tensor.h gives their formulas */
+/* ---- the ops: tensor/tensor.h gives arguments and formulas */
 
-#define REF_OP(name, ...) enum vmt_status REF(name)(vmt_ctx * ctx, __VA_ARGS__)
+#define REF_OP(name) vmt_op_##name REF(name)
 
-REF_OP(upload, vmt_tensor *y, const vmt_tensor *host);
-REF_OP(zero, vmt_tensor *y);
-REF_OP(all_finite, bool *finite, const vmt_tensor *x);
-REF_OP(mark_bad, vmt_tensor *flag, const vmt_tensor *x);
+REF_OP(upload);
+REF_OP(zero);
+REF_OP(all_finite);
+REF_OP(mark_bad);
 void *REF(alloc)(vmt_ctx *ctx, size_t bytes);
 void REF(release)(vmt_ctx *ctx, void *memory);
 void REF(close)(vmt_ctx *ctx);
 
-REF_OP(linear, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w, enum vmt_epilogue epilogue);
-REF_OP(linear_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_weight *w);
-REF_OP(linear_bwd_acc, vmt_tensor *dx, const vmt_tensor *dy, const vmt_weight *w);
+REF_OP(linear);
+REF_OP(linear_bwd);
+REF_OP(linear_bwd_acc);
 
-REF_OP(lincomb, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z, double a, double b);
-REF_OP(gelu, vmt_tensor *y, const vmt_tensor *x);
-REF_OP(gelu_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x);
-REF_OP(silu, vmt_tensor *y, const vmt_tensor *x);
-REF_OP(gelu_gate, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gate);
-REF_OP(add, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z);
-REF_OP(gate_residual, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gate,
-       const vmt_tensor *branch);
-REF_OP(gate_residual_bwd, vmt_tensor *dbranch, const vmt_tensor *gate, const vmt_tensor *dy);
+REF_OP(lincomb);
+REF_OP(gelu);
+REF_OP(gelu_bwd);
+REF_OP(silu);
+REF_OP(gelu_gate);
+REF_OP(add);
+REF_OP(gate_residual);
+REF_OP(gate_residual_bwd);
 
-REF_OP(norm_modulate, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *shift,
-       const vmt_tensor *scale, double eps);
-REF_OP(norm_modulate_bwd_acc, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x,
-       const vmt_tensor *scale, double eps);
-REF_OP(layer_norm, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *weight,
-       const vmt_tensor *bias, double eps);
-REF_OP(layer_norm_bwd_acc, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x,
-       const vmt_tensor *weight, double eps);
-REF_OP(rms_norm_rope, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *weight,
-       const vmt_tensor *angle_cos, const vmt_tensor *angle_sin, double eps);
-REF_OP(rms_norm_rope_bwd, vmt_tensor *dx, const vmt_tensor *dy, const vmt_tensor *x,
-       const vmt_tensor *weight, const vmt_tensor *angle_cos, const vmt_tensor *angle_sin,
-       double eps);
-REF_OP(rms_norm_channel, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *gamma, bool silu);
+REF_OP(norm_modulate);
+REF_OP(norm_modulate_bwd_acc);
+REF_OP(layer_norm);
+REF_OP(layer_norm_bwd_acc);
+REF_OP(rms_norm_rope);
+REF_OP(rms_norm_rope_bwd);
+REF_OP(rms_norm_channel);
 
-REF_OP(attention, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_tensor *v, const vmt_tensor *bias, double scale);
-REF_OP(attention_bwd, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv, const vmt_tensor *dout,
-       const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
-       const vmt_tensor *lse, double scale);
+REF_OP(attention);
+REF_OP(attention_bwd);
 
-REF_OP(patchify, vmt_tensor *y, const vmt_tensor *x, const int64_t patch[3]);
-REF_OP(patchify_bwd, vmt_tensor *dx, const vmt_tensor *dy, const int64_t patch[3]);
-REF_OP(unpatchify, vmt_tensor *y, const vmt_tensor *x, const int64_t patch[3]);
-REF_OP(unpatchify_bwd, vmt_tensor *dx, const vmt_tensor *dy, const int64_t patch[3]);
-REF_OP(embed, vmt_tensor *y, const vmt_tensor *ids, const vmt_weight *table);
-REF_OP(upsample2, vmt_tensor *y, const vmt_tensor *x);
-REF_OP(split_frames, vmt_tensor *y, const vmt_tensor *x);
-REF_OP(conv3d, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
-       const vmt_conv_geometry *geometry);
+REF_OP(patchify);
+REF_OP(patchify_bwd);
+REF_OP(unpatchify);
+REF_OP(unpatchify_bwd);
+REF_OP(embed);
+REF_OP(upsample2);
+REF_OP(split_frames);
+REF_OP(conv3d);
 
-REF_OP(qk_reduce, vmt_tensor *Q, const vmt_tensor *q, enum vmt_qk_reduction reduction);
-REF_OP(qk_reduce_bwd, vmt_tensor *dq, const vmt_tensor *dQ, enum vmt_qk_reduction reduction);
-REF_OP(flow_full, vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_flow_geometry *geometry, double logit_scale);
-REF_OP(flow_full_bwd_acc, vmt_tensor *dq, vmt_tensor *dk, const vmt_tensor *dflow,
-       const vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_flow_geometry *geometry, double logit_scale);
-REF_OP(flow_windows, vmt_tensor *rows, vmt_tensor *cols, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_flow_geometry *geometry, double logit_scale);
-REF_OP(flow_windowed, vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k,
-       const vmt_tensor *rows, const vmt_tensor *cols, const vmt_flow_geometry *geometry,
-       double logit_scale);
-REF_OP(flow_windowed_bwd_acc, vmt_tensor *dq, vmt_tensor *dk, const vmt_tensor *dflow,
-       const vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *rows,
-       const vmt_tensor *cols, const vmt_flow_geometry *geometry, double logit_scale);
-REF_OP(flow_loss, vmt_tensor *loss, vmt_tensor *dflow, const vmt_tensor *flow,
-       const vmt_tensor *ref, const vmt_tensor *token_weights, double weight, double grad_scale);
-REF_OP(window_mean, vmt_tensor *mean, const vmt_tensor *k, const vmt_tensor *rows,
-       const vmt_tensor *cols, const vmt_flow_geometry *geometry);
-REF_OP(window_mean_bwd_acc, vmt_tensor *dk, const vmt_tensor *dmean, const vmt_tensor *rows,
-       const vmt_tensor *cols, const vmt_flow_geometry *geometry);
-REF_OP(track_loss, vmt_tensor *loss, vmt_tensor *da, vmt_tensor *db, const vmt_tensor *a,
-       const vmt_tensor *b, const vmt_tensor *tile_weights, double weight, double grad_scale);
-REF_OP(adamw_step, vmt_tensor *x, vmt_tensor *m, vmt_tensor *v, const vmt_tensor *g,
-       const vmt_adamw *adamw);
+REF_OP(qk_reduce);
+REF_OP(qk_reduce_bwd);
+REF_OP(flow_full);
+REF_OP(flow_full_bwd_acc);
+REF_OP(flow_windows);
+REF_OP(flow_windowed);
+REF_OP(flow_windowed_bwd_acc);
+REF_OP(flow_loss);
+REF_OP(window_mean);
+REF_OP(window_mean_bwd_acc);
+REF_OP(track_loss);
+REF_OP(adamw_step);
 
 #endif
