@@ -232,7 +232,8 @@ typedef struct vmt_settings {
     int32_t sampler;       /* enum vmt_sampler; transfer always uses Euler */
     int32_t init;          /* enum vmt_init */
     int32_t recompute;   /* gradient: 0 all kept, 1 block inputs and attention kept, 2 inputs only,
-                            -1 the least that fits */
+                            -1 the least that fits half of the host's free memory (all of a
+                            device's), else 2 */
     int32_t vae_tile[2]; /* latent rows, columns of a VAE tile; 0: untiled */
     int32_t vae_tiling;  /* enum vmt_vae_tiling */
     int32_t vae_tile_stride[2]; /* blend: from tile to tile; 0: half a tile */

@@ -47,8 +47,8 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
     vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
     plan->mapped_bytes = mapped;
     const size_t held = packed + always;
-    const size_t budget = plan->free_bytes > held ? plan->free_bytes - held : 0;
-    VMT_TRY(vmt_sample_bytes(ctx, &spec, budget, &bytes, &plan->recompute, &guided));
+    const size_t left = plan->free_bytes > held ? plan->free_bytes - held : 0;
+    VMT_TRY(vmt_sample_bytes(ctx, &spec, left, &bytes, &plan->recompute, &guided));
     plan->phase_bytes[VMT_PHASE_SAMPLE] = bytes + held;
     plan->phase_bytes[VMT_PHASE_EXTRACT] = kind.from_clip ? bytes + held : 0;
     plan->guided_steps = (int32_t)guided;

@@ -120,8 +120,13 @@ static enum vmt_status count_bytes(vmt_ctx *ctx, vmt_sample *s, int32_t recomput
     return VMT_OK;
 }
 
-static enum vmt_status choose_recompute(vmt_ctx *ctx, vmt_sample *s, size_t budget, size_t *bytes)
+/* On the host only half of what is free is taken for speed: other programs, and the pages of mapped
+ * weights, live there too.  A device's memory is there for this. */
+static enum vmt_status choose_recompute(vmt_ctx *ctx, vmt_sample *s, size_t free_bytes,
+                                        size_t *bytes)
 {
+    const size_t budget = ctx->ops->free_bytes ? free_bytes : free_bytes / 2;
+
     s->recompute = s->spec.settings->recompute;
     if (s->recompute >= 0)
         return count_bytes(ctx, s, s->recompute, bytes);
@@ -132,14 +137,14 @@ static enum vmt_status choose_recompute(vmt_ctx *ctx, vmt_sample *s, size_t budg
     }
 }
 
-enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t budget,
+enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t free_bytes,
                                  size_t *bytes, int32_t *recompute, int64_t *guided)
 {
     vmt_sample s = {.spec = *spec};
     enum vmt_status status = make_schedule(ctx, &s);
 
     if (status == VMT_OK)
-        status = choose_recompute(ctx, &s, budget, bytes);
+        status = choose_recompute(ctx, &s, free_bytes, bytes);
     *recompute = s.recompute;
     *guided = s.guided;
     vmt_free(s.timesteps);

@@ -77,8 +77,9 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *sample, const vmt_samp
 void vmt_sample_close(vmt_ctx *ctx, vmt_sample *sample);
 
 /* Bytes of arenas and prompts that vmt_sample_open takes; the level of recomputation if
- * settings->recompute leaves the choice: the least that keeps the whole under `budget`. */
-enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t budget,
+ * settings->recompute leaves the choice: the least that takes at most half of the `free_bytes` of
+ * the host, or all of a device's. */
+enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t free_bytes,
                                  size_t *bytes, int32_t *recompute, int64_t *guided);
 
 /* motion->flows from motion->clean and the reference's noise. */

@@ -166,7 +166,9 @@ static const option_row rows[] = {
     {{"adam-eps", "X", "AdamW's epsilon", "Motion"}, REAL, MOTION(adam_eps), 1e-30, 1},
 
     {{"recompute", "N",
-      "gradient: 0 keeps all, 1 block inputs and attention, 2 inputs; -1: what fits", "Memory"},
+      "gradient: 0 keeps all, 1 block inputs and attention, 2 inputs; -1: the fastest in half the "
+      "free memory",
+      "Memory"},
      INT,
      FIELD(recompute),
      -1,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * The plan against the process: what a transfer on the bundled model takes beyond what was there
- * before is what the plan said, phase by phase, up to what allocator and threads keep.
+ * before is what the plan said, phase by phase, up to what allocator and threads keep.  And the
+ * level of recomputation that memory leaves.
  */
 #include "testing.h"
 
@@ -10,6 +11,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
@@ -100,9 +102,57 @@ static void plan_is_what_is_taken(void **state)
     vmt_ctx_close(ctx);
 }
 
+/* The plan of a clip of a size that is not read, with `bytes` of address space. */
+static vmt_plan plan_within(vmt_ctx *ctx, const vmt_model *model, int32_t level, uint64_t bytes)
+{
+    const vmt_clip shape = {.frames = 81, .height = 480, .width = 832, .fps = 16};
+    const vmt_transfer_io io = {.reference = &shape, .embeddings = TEST_DATA "/prompt.safetensors"};
+    vmt_settings settings;
+    struct rlimit before, limit;
+    vmt_plan plan;
+
+    check(ctx, vmt_settings_init(ctx, &settings, model, NULL));
+    settings.recompute = level;
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    limit = before;
+    limit.rlim_cur = bytes;
+    assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+    const enum vmt_status status = vmt_plan_make(ctx, model, &settings, &io, &plan);
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    check(ctx, status);
+    return plan;
+}
+
+/* Everything is kept where that leaves half of the memory free, and less where it does not. */
+static void half_of_the_memory_is_left(void **state)
+{
+    const vmt_config config = {.threads = 1, .backend = "ref"};
+    vmt_ctx *ctx;
+    vmt_model *model;
+
+    (void)state;
+#ifdef SANITIZED
+    skip(); /* its own address space is beyond any limit */
+#endif
+    check(NULL, vmt_ctx_open(&ctx, &config));
+    check(ctx, vmt_model_open(ctx, &model, &(vmt_model_paths){.dir = SOURCE_ROOT "/models/tiny"}));
+    const uint64_t all = plan_within(ctx, model, 0, RLIM_INFINITY).phase_bytes[VMT_PHASE_SAMPLE];
+    if (plan_within(ctx, model, 0, RLIM_INFINITY).free_bytes < 3 * all)
+        skip();
+    assert_true(plan_within(ctx, model, 2, RLIM_INFINITY).phase_bytes[VMT_PHASE_SAMPLE] < all / 2);
+    assert_int_equal(plan_within(ctx, model, -1, 2 * all + all / 8).recompute, 0);
+    const vmt_plan tight = plan_within(ctx, model, -1, 2 * all - all / 2);
+    assert_true(tight.recompute > 0);
+    assert_true(tight.phase_bytes[VMT_PHASE_SAMPLE] < all);
+    assert_int_equal(plan_within(ctx, model, -1, all / 2).recompute, 2);
+    vmt_model_close(ctx, model);
+    vmt_ctx_close(ctx);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(plan_is_what_is_taken)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(plan_is_what_is_taken),
+                                       cmocka_unit_test(half_of_the_memory_is_left)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
