@@ -53,6 +53,9 @@ if(CUDNN_INCLUDE)
     set_source_files_properties(src/backend/cuda/cuda_cudnn.cpp PROPERTIES COMPILE_OPTIONS "-O1;-g0") # templates
 endif()
 target_link_libraries(fastvmt_cuda PRIVATE ${CMAKE_DL_LIBS} fastvmt_flags CUDA::cudart_static CUDA::cublasLt m)
+if(OpenMP_C_FOUND)
+    target_link_libraries(fastvmt_cuda PRIVATE OpenMP::OpenMP_C)
+endif()
 # One name is exported: what the C++ runtime linked in would add unifies with the one that cuDNN brings along.
 target_link_options(fastvmt_cuda PRIVATE -Wl,--version-script=${CMAKE_CURRENT_LIST_DIR}/fastvmt-cuda.map
     -Wl,--exclude-libs,ALL)

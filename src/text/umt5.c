@@ -24,6 +24,7 @@ struct vmt_umt5 {
     vmt_weight embedding; /* [vocab, dim], mapped */
     vmt_tensor norm;      /* [dim] */
     vmt_arena vectors;    /* the norms in R */
+    bool keeps;           /* the layers' weights stay with the backend */
 };
 
 static void layer_matrices(umt5_layer *layer, vmt_weight *matrices[MATRICES])
@@ -129,10 +130,32 @@ enum vmt_status vmt_umt5_open(vmt_ctx *ctx, vmt_umt5 **umt5, const vmt_tensor_fi
     return status;
 }
 
+static enum vmt_status prepare_layer(vmt_ctx *ctx, umt5_layer *layer)
+{
+    vmt_weight *matrices[MATRICES];
+    layer_matrices(layer, matrices);
+    for (int m = 0; m < MATRICES; m++)
+        VMT_TRY(vmt_weight_prepare(ctx, matrices[m], VMT_USE_LINEAR));
+    return VMT_OK;
+}
+
+/* No layer is wanted twice: the file's pages go with the copies. */
+static void release_layer(vmt_ctx *ctx, const vmt_umt5 *umt5, umt5_layer *layer)
+{
+    vmt_weight *matrices[MATRICES];
+    layer_matrices(layer, matrices);
+    for (int m = 0; m < MATRICES; m++) {
+        ctx->ops->weight_release(ctx, matrices[m]);
+        vmt_tensor_file_leave(umt5->file, &matrices[m]->w);
+    }
+}
+
 void vmt_umt5_close(vmt_ctx *ctx, vmt_umt5 *umt5)
 {
     if (!umt5)
         return;
+    for (int64_t i = 0; umt5->keeps && i < umt5->config.layers; i++)
+        release_layer(ctx, umt5, &umt5->layers[i]);
     vmt_arena_close(ctx, &umt5->vectors);
     vmt_free(umt5->layers);
     vmt_free(umt5);
@@ -188,7 +211,8 @@ typedef struct umt5_buffers {
     vmt_tensor q, k, v, o; /* [longest, dim_attn] A */
     vmt_tensor up, gate;   /* [longest, dim_ffn] A */
     vmt_tensor bias;       /* [heads, 2 longest - 1] R */
-    float *host_bias;      /* the same */
+    vmt_tensor bad;   /* [layers + 2] I32: the embedding, each layer, the result is not finite */
+    float *host_bias; /* bias on the host */
 } umt5_buffers;
 
 static enum vmt_status take_buffers(vmt_ctx *ctx, vmt_arena *arena, umt5_buffers *b,
@@ -209,7 +233,8 @@ static enum vmt_status take_buffers(vmt_ctx *ctx, vmt_arena *arena, umt5_buffers
         VMT_TRY(vmt_take(ctx, arena, attention[i], ctx->act, VMT_SHAPE(longest, c->dim_attn)));
     VMT_TRY(vmt_take(ctx, arena, &b->up, ctx->act, VMT_SHAPE(longest, c->dim_ffn)));
     VMT_TRY(vmt_take(ctx, arena, &b->gate, ctx->act, VMT_SHAPE(longest, c->dim_ffn)));
-    return vmt_take(ctx, arena, &b->bias, ctx->real, VMT_SHAPE(c->heads, 2 * longest - 1));
+    VMT_TRY(vmt_take(ctx, arena, &b->bias, ctx->real, VMT_SHAPE(c->heads, 2 * longest - 1)));
+    return vmt_take(ctx, arena, &b->bad, VMT_I32, VMT_SHAPE(c->layers + 2));
 }
 
 /* y = rms(x) weight.   y, x: [tokens, dim]. */
@@ -262,6 +287,35 @@ static enum vmt_status feed_forward_branch(vmt_ctx *ctx, const umt5_buffers *b, 
     return vmt_gate_residual(ctx, x, x, NULL, &branch);
 }
 
+/* Notes NaN or infinity of x at a stage: 0 the embedding, i + 1 layer i, then the result. */
+static enum vmt_status mark_bad(vmt_ctx *ctx, const umt5_buffers *b, int64_t stage,
+                                const vmt_tensor *x)
+{
+    vmt_tensor flag = vmt_slice(&b->bad, stage, 1);
+
+    return vmt_mark_bad(ctx, &flag, x);
+}
+
+/* The first stage that was marked is the one to be named. */
+static enum vmt_status check_marks(vmt_ctx *ctx, const umt5_buffers *b, int32_t *marks)
+{
+    const int64_t layers = b->bad.shape[0] - 2;
+    vmt_tensor host = vmt_tensor_over(marks, VMT_I32, VMT_SHAPE(layers + 2));
+    int64_t stage = 0;
+    char where[64] = "token embedding";
+
+    VMT_TRY(vmt_download(ctx, &host, &b->bad));
+    while (stage < layers + 2 && !marks[stage])
+        stage++;
+    if (stage == layers + 2)
+        return VMT_OK;
+    if (stage > layers)
+        snprintf(where, sizeof where, "result");
+    else if (stage)
+        snprintf(where, sizeof where, "layer %" PRId64, stage - 1);
+    return vmt_fail(ctx, VMT_E_NUMERIC, "text encoder, %s: NaN or infinity", where);
+}
+
 static enum vmt_status embed_all(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_buffers *b,
                                  const vmt_umt5_sequence *sequences, int64_t count)
 {
@@ -279,7 +333,7 @@ static enum vmt_status embed_all(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_
         VMT_TRY(vmt_upload(ctx, &ids, &host));
         VMT_TRY(vmt_embed(ctx, &x, &ids, &umt5->embedding));
     }
-    return vmt_require_finite(ctx, &b->x, "text encoder, token embedding");
+    return mark_bad(ctx, b, 0, &b->x);
 }
 
 /* One layer over all sequences, its weights prepared by the caller. */
@@ -287,34 +341,13 @@ static enum vmt_status run_layer(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_
                                  const vmt_umt5_sequence *sequences, int64_t count, int64_t i)
 {
     const umt5_layer *layer = &umt5->layers[i];
-    char where[64];
+
     for (int64_t s = 0, first = 0; s < count; first += sequences[s++].count) {
         vmt_tensor x = vmt_slice(&b->x, first, sequences[s].count);
         VMT_TRY(attention_branch(ctx, b, &x, layer, &umt5->config));
         VMT_TRY(feed_forward_branch(ctx, b, &x, layer, umt5->config.eps));
     }
-    snprintf(where, sizeof where, "text encoder, layer %" PRId64, i);
-    return vmt_require_finite(ctx, &b->x, where);
-}
-
-static enum vmt_status prepare_layer(vmt_ctx *ctx, umt5_layer *layer)
-{
-    vmt_weight *matrices[MATRICES];
-    layer_matrices(layer, matrices);
-    for (int m = 0; m < MATRICES; m++)
-        VMT_TRY(vmt_weight_prepare(ctx, matrices[m], VMT_USE_LINEAR));
-    return VMT_OK;
-}
-
-/* No layer is wanted twice: the file's pages go with the copies. */
-static void release_layer(vmt_ctx *ctx, const vmt_umt5 *umt5, umt5_layer *layer)
-{
-    vmt_weight *matrices[MATRICES];
-    layer_matrices(layer, matrices);
-    for (int m = 0; m < MATRICES; m++) {
-        ctx->ops->weight_release(ctx, matrices[m]);
-        vmt_tensor_file_leave(umt5->file, &matrices[m]->w);
-    }
+    return mark_bad(ctx, b, i + 1, &b->x);
 }
 
 static enum vmt_status write_rows(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_buffers *b,
@@ -327,8 +360,25 @@ static enum vmt_status write_rows(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5
         vmt_tensor host =
             vmt_tensor_over(sequences[s].rows, VMT_F32, VMT_SHAPE(n, umt5->config.dim));
         VMT_TRY(rms_norm(ctx, &rows, &x, &umt5->norm, umt5->config.eps));
-        VMT_TRY(vmt_require_finite(ctx, &rows, "text encoder, result"));
+        VMT_TRY(mark_bad(ctx, b, umt5->config.layers + 1, &rows));
         VMT_TRY(vmt_download(ctx, &host, &rows));
+    }
+    return VMT_OK;
+}
+
+/* A backend that does not wait for each call has the next layer's weights brought while it computes
+ * this one. */
+static int64_t layers_ahead(const vmt_ctx *ctx)
+{
+    return ctx->ops->wait ? 1 : 0;
+}
+
+static enum vmt_status prepare_up_to(vmt_ctx *ctx, vmt_umt5 *umt5, vmt_read_ahead *ahead,
+                                     int64_t *prepared, int64_t last)
+{
+    for (; *prepared <= last && *prepared < umt5->config.layers; ++*prepared) {
+        vmt_read_ahead_wait(ahead, (*prepared + 1) * MATRICES - 1);
+        VMT_TRY(prepare_layer(ctx, &umt5->layers[*prepared]));
     }
     return VMT_OK;
 }
@@ -337,14 +387,15 @@ static enum vmt_status run_layers(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffe
                                   const vmt_umt5_sequence *sequences, int64_t count,
                                   vmt_read_ahead *ahead, vmt_umt5_progress_fn *progress, void *user)
 {
+    int64_t prepared = 0;
+
     for (int64_t i = 0; i < umt5->config.layers; i++) {
         VMT_TRY(vmt_check_cancelled(ctx));
-        vmt_read_ahead_wait(ahead, (i + 1) * MATRICES - 1);
-        enum vmt_status status = prepare_layer(ctx, &umt5->layers[i]);
-        if (status == VMT_OK)
-            status = run_layer(ctx, umt5, b, sequences, count, i);
-        release_layer(ctx, umt5, &umt5->layers[i]);
-        VMT_TRY(status);
+        VMT_TRY(prepare_up_to(ctx, umt5, ahead, &prepared, i));
+        VMT_TRY(run_layer(ctx, umt5, b, sequences, count, i));
+        VMT_TRY(prepare_up_to(ctx, umt5, ahead, &prepared, i + layers_ahead(ctx)));
+        if (!umt5->keeps)
+            release_layer(ctx, umt5, &umt5->layers[i]);
         if (progress)
             VMT_TRY(progress(ctx, user, i + 1, umt5->config.layers));
     }
@@ -356,9 +407,11 @@ static enum vmt_status encode(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffers *
                               vmt_umt5_progress_fn *progress, void *user)
 {
     const int64_t layers = umt5->config.layers;
+    vmt_tensor bad = b->bad;
     vmt_read_ahead *ahead = NULL;
-    void *matrices;
+    void *matrices, *marks;
 
+    VMT_TRY(vmt_zero(ctx, &bad));
     VMT_TRY(embed_all(ctx, umt5, b, sequences, count));
     VMT_TRY(vmt_alloc(ctx, &matrices, (size_t)(layers * MATRICES), sizeof(vmt_weight *)));
     for (int64_t i = 0; i < layers; i++)
@@ -369,8 +422,22 @@ static enum vmt_status encode(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffers *
     if (status == VMT_OK)
         status = run_layers(ctx, umt5, b, sequences, count, ahead, progress, user);
     vmt_read_ahead_close(ahead);
+    for (int64_t i = 0; i < layers && !umt5->keeps; i++)
+        release_layer(ctx, umt5, &umt5->layers[i]);
     VMT_TRY(status);
-    return write_rows(ctx, umt5, b, sequences, count);
+    VMT_TRY(write_rows(ctx, umt5, b, sequences, count));
+    VMT_TRY(vmt_alloc(ctx, &marks, (size_t)(layers + 2), sizeof(int32_t)));
+    status = check_marks(ctx, b, marks);
+    vmt_free(marks);
+    return status;
+}
+
+enum vmt_status vmt_umt5_keep(vmt_ctx *ctx, vmt_umt5 *umt5)
+{
+    umt5->keeps = true;
+    for (int64_t i = 0; i < umt5->config.layers; i++)
+        VMT_TRY(prepare_layer(ctx, &umt5->layers[i]));
+    return VMT_OK;
 }
 
 enum vmt_status vmt_umt5_encode(vmt_ctx *ctx, vmt_umt5 *umt5, const vmt_umt5_sequence *sequences,
@@ -399,7 +466,7 @@ enum vmt_status vmt_umt5_encode_bytes(vmt_ctx *ctx, const vmt_umt5 *umt5,
 {
     vmt_arena arena = vmt_arena_measure();
     umt5_buffers b;
-    size_t largest = 0;
+    size_t largest = 0, before = 0;
     VMT_TRY(take_buffers(ctx, &arena, &b, &umt5->config, sequences, count));
     *mapped = vmt_tensor_bytes(&umt5->embedding.w);
     for (int64_t i = 0; i < umt5->config.layers; i++) {
@@ -412,8 +479,13 @@ enum vmt_status vmt_umt5_encode_bytes(vmt_ctx *ctx, const vmt_umt5 *umt5,
             if (!own)
                 *mapped += vmt_tensor_bytes(&matrices[m]->w);
         }
-        largest = packed > largest ? packed : largest;
+        const size_t at_once =
+            umt5->keeps ? before + packed : packed + (size_t)layers_ahead(ctx) * before;
+        largest = at_once > largest ? at_once : largest;
+        before = umt5->keeps ? at_once : packed;
     }
-    *bytes = arena.peak + largest + umt5->vectors.peak + (size_t)vmt_numel(&b.bias) * sizeof(float);
+    *bytes = arena.peak + largest + umt5->vectors.peak +
+             (size_t)vmt_numel(&b.bias) * sizeof(float) +
+             (size_t)vmt_numel(&b.bad) * sizeof(int32_t);
     return VMT_OK;
 }

@@ -37,15 +37,21 @@ enum vmt_status vmt_umt5_open(vmt_ctx *ctx, vmt_umt5 **umt5, const vmt_tensor_fi
 void vmt_umt5_close(vmt_ctx *ctx, vmt_umt5 *umt5);
 const vmt_text_config *vmt_umt5_get_config(const vmt_umt5 *umt5);
 
+/* Gives the backend all layers' weights at once, for many prompts; they stay until the encoder is
+ * closed, and vmt_umt5_encode_bytes counts them all. */
+enum vmt_status vmt_umt5_keep(vmt_ctx *ctx, vmt_umt5 *umt5);
+
 /* Encodes all sequences layer by layer: each layer's weights are read, packed and released once, so
- * that never more than one layer has a second copy.
+ * that never more than one layer has a second copy; two, where a device has the next one brought
+ * while it computes.
  * Errors: VMT_E_ARG (an id out of range), VMT_E_MEMORY, VMT_E_NUMERIC (naming the layer),
  * VMT_E_CANCELLED; the rows are then undefined. */
 enum vmt_status vmt_umt5_encode(vmt_ctx *ctx, vmt_umt5 *umt5, const vmt_umt5_sequence *sequences,
                                 int64_t count, vmt_umt5_progress_fn *progress, void *user);
 
 /* Bytes that vmt_umt5_encode takes for sequences of these lengths (only `count` is read), its
- * largest layer's packed weights and the norms' vectors included; *mapped: of weights used where
+ * largest layer's packed weights (with the next one's on a device) and the norms' vectors included;
+ * *mapped: of weights used where
  * they lie. */
 enum vmt_status vmt_umt5_encode_bytes(vmt_ctx *ctx, const vmt_umt5 *umt5,
                                       const vmt_umt5_sequence *sequences, int64_t count,

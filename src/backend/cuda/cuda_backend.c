@@ -19,7 +19,10 @@ static void close_cuda(vmt_ctx *ctx)
         return;
     if (state->stream)
         cudaStreamSynchronize(state->stream);
+    if (state->weights)
+        cudaStreamSynchronize(state->weights);
     cuda_stages_close(state);
+    cuda_blocks_close(state);
     cuda_plans_free(state);
     cuda_library_close(state);
     cuda_release(ctx, state->scratch.memory);
@@ -27,6 +30,10 @@ static void close_cuda(vmt_ctx *ctx)
     cuda_release(ctx, state->bad);
     if (state->blas)
         cublasLtDestroy(state->blas);
+    if (state->brought)
+        cudaEventDestroy(state->brought);
+    if (state->weights)
+        cudaStreamDestroy(state->weights);
     if (state->stream)
         cudaStreamDestroy(state->stream);
     vmt_free(state);
@@ -87,6 +94,10 @@ static enum vmt_status open_state(vmt_ctx *ctx, cuda_state *state)
 {
     VMT_TRY(
         cuda_check(ctx, "open", cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking)));
+    VMT_TRY(
+        cuda_check(ctx, "open", cudaStreamCreateWithFlags(&state->weights, cudaStreamNonBlocking)));
+    VMT_TRY(
+        cuda_check(ctx, "open", cudaEventCreateWithFlags(&state->brought, cudaEventDisableTiming)));
     if (cublasLtCreate(&state->blas) != CUBLAS_STATUS_SUCCESS)
         return vmt_fail(ctx, VMT_E_UNSUPPORTED,
                         "backend cuda: cuBLASLt does not start on device %d", state->device);

@@ -36,6 +36,12 @@ size_t cuda_weight_prepare_bytes(vmt_ctx *ctx, const vmt_weight *weight, unsigne
     return p.matrix + p.bias + p.bias_bf16;
 }
 
+/* Filters are put in order in scratch, which belongs to the stream that computes. */
+static cudaStream_t stream_for(vmt_ctx *ctx, const vmt_weight *weight)
+{
+    return weight->w.rank == 5 ? cuda_of(ctx)->stream : cuda_of(ctx)->weights;
+}
+
 /* A filter's elements in the order of the unrolled input; anything else as it is. */
 static enum vmt_status fill_matrix(vmt_ctx *ctx, const cuda_packed *packed, const parts *p,
                                    const vmt_weight *weight)
@@ -47,7 +53,7 @@ static enum vmt_status fill_matrix(vmt_ctx *ctx, const cuda_packed *packed, cons
     matrix.data = packed->matrix;
     matrix.dtype = ctx->act;
     if (w->rank != 5)
-        return cuda_upload(ctx, &matrix, w);
+        return cuda_send(ctx, "weight_prepare", stream_for(ctx, weight), cuda_view_of(&matrix), w);
     const size_t bytes = vmt_tensor_bytes(w);
     VMT_TRY(cuda_scratch(ctx, &raw, bytes));
     vmt_tensor copy = *w;
@@ -65,18 +71,27 @@ static enum vmt_status fill_matrix(vmt_ctx *ctx, const cuda_packed *packed, cons
 
 static enum vmt_status fill_bias(vmt_ctx *ctx, const cuda_packed *packed, const vmt_weight *weight)
 {
-    vmt_tensor bias = weight->bias;
+    const cudaStream_t stream = stream_for(ctx, weight);
 
-    if (!bias.data)
+    if (!weight->bias.data)
         return VMT_OK;
-    bias.data = packed->bias;
-    bias.dtype = VMT_F32;
-    VMT_TRY(cuda_upload(ctx, &bias, &weight->bias));
+    VMT_TRY(cuda_send(ctx, "weight_prepare", stream, (cuda_view){packed->bias, VMT_F32},
+                      &weight->bias));
     if (!packed->bias_bf16)
         return VMT_OK;
-    bias.data = packed->bias_bf16;
-    bias.dtype = VMT_BF16;
-    return cuda_upload(ctx, &bias, &weight->bias);
+    return cuda_send(ctx, "weight_prepare", stream, (cuda_view){packed->bias_bf16, VMT_BF16},
+                     &weight->bias);
+}
+
+/* What is computed from here on may read what was brought. */
+static enum vmt_status join(vmt_ctx *ctx)
+{
+    cuda_state *state = cuda_of(ctx);
+    cudaError_t error = cudaEventRecord(state->brought, state->weights);
+
+    if (error == cudaSuccess)
+        error = cudaStreamWaitEvent(state->stream, state->brought, 0);
+    return cuda_check(ctx, "weight_prepare", error);
 }
 
 enum vmt_status cuda_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use)
@@ -89,11 +104,10 @@ enum vmt_status cuda_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned u
         return VMT_OK;
     VMT_TRY(vmt_alloc(ctx, &memory, 1, sizeof(cuda_packed)));
     cuda_packed *packed = memory;
-    packed->block = cuda_alloc(ctx, bytes);
-    if (!packed->block) {
+    enum vmt_status status = cuda_block_take(ctx, &packed->block, bytes);
+    if (status != VMT_OK) {
         vmt_free(packed);
-        return vmt_fail(ctx, VMT_E_MEMORY,
-                        "backend cuda: out of device memory: %zu bytes for a weight", bytes);
+        return status;
     }
     weight->packed = packed;
     weight->packed_bytes = bytes;
@@ -105,7 +119,6 @@ enum vmt_status cuda_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned u
     if (p.bias_bf16)
         packed->bias_bf16 =
             (uint16_t *)(void *)((unsigned char *)packed->block + p.matrix + p.bias);
-    enum vmt_status status = VMT_OK;
     if (p.out > weight->w.shape[0]) /* the filling behind the bias */
         status = cuda_check(ctx, "weight_prepare",
                             cudaMemsetAsync(packed->block, 0, bytes, cuda_of(ctx)->stream));
@@ -113,6 +126,8 @@ enum vmt_status cuda_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned u
         status = fill_matrix(ctx, packed, &p, weight);
     if (status == VMT_OK)
         status = fill_bias(ctx, packed, weight);
+    const enum vmt_status joined = join(ctx);
+    status = status != VMT_OK ? status : joined;
     if (status != VMT_OK)
         cuda_weight_release(ctx, weight);
     return status;
@@ -123,7 +138,7 @@ void cuda_weight_release(vmt_ctx *ctx, vmt_weight *weight)
     cuda_packed *packed = weight->packed;
 
     if (packed)
-        cuda_release(ctx, packed->block);
+        cuda_block_give(ctx, packed->block, weight->packed_bytes);
     vmt_free(packed);
     weight->packed = NULL;
     weight->packed_bytes = 0;

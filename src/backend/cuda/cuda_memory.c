@@ -26,7 +26,7 @@ void *cuda_alloc(vmt_ctx *ctx, size_t bytes)
 {
     void *memory = NULL;
 
-    (void)ctx;
+    cuda_blocks_free(cuda_of(ctx));
     if (cudaMalloc(&memory, bytes ? bytes : 1) == cudaSuccess)
         return memory;
     (void)cudaGetLastError(); /* a full memory is told by NULL, and is no fault of the next call */
@@ -37,7 +37,7 @@ size_t cuda_free_bytes(vmt_ctx *ctx)
 {
     size_t free_bytes = 0, total = 0;
 
-    (void)ctx;
+    cuda_blocks_free(cuda_of(ctx));
     return cudaMemGetInfo(&free_bytes, &total) == cudaSuccess ? free_bytes : 0;
 }
 
@@ -86,14 +86,7 @@ static enum vmt_status convert(vmt_ctx *ctx, const char *op, cuda_view y, cuda_v
 
 enum vmt_status cuda_upload(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *host)
 {
-    const size_t bytes = vmt_tensor_bytes(host);
-    void *raw = NULL;
-
-    if (y->dtype == host->dtype)
-        return cuda_send(ctx, "upload", y->data, host->data, bytes);
-    VMT_TRY(cuda_scratch(ctx, &raw, bytes));
-    VMT_TRY(cuda_send(ctx, "upload", raw, host->data, bytes));
-    return convert(ctx, "upload", cuda_view_of(y), (cuda_view){raw, host->dtype}, vmt_numel(y));
+    return cuda_send(ctx, "upload", cuda_of(ctx)->stream, cuda_view_of(y), host);
 }
 
 enum vmt_status cuda_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x)

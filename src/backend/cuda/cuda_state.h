@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * Private state of backend "cuda", and what its host files share.  All work of a context goes to
- * one stream in order, so that scratch is free for the next op as soon as an op has been enqueued.
+ * one stream in order, so that scratch is free for the next op as soon as an op has been enqueued;
+ * only matrices come by a second stream, which the first waits for.
  */
 #ifndef VMT_CUDA_STATE_H
 #define VMT_CUDA_STATE_H
@@ -43,7 +44,17 @@ typedef struct cuda_stage {
     size_t bytes;
     cudaEvent_t event;
     const void *host; /* where a download that has begun is to end; else NULL */
+    void *raw;        /* device: an upload's bytes before they are converted; NULL until needed */
 } cuda_stage;
+
+/* A released weight's memory; event: the device is done with the weight. */
+typedef struct cuda_block {
+    void *memory; /* NULL: none */
+    size_t bytes;
+    cudaEvent_t event;
+} cuda_block;
+
+enum { CUDA_BLOCKS = 16 }; /* two layers of a text encoder and more */
 
 enum { CUDA_STAGES = VMT_DOWNLOADS };
 
@@ -51,6 +62,9 @@ typedef struct cuda_state {
     vmt_ops ops;
     int device;
     cudaStream_t stream;
+    cudaStream_t weights; /* brings weights, beside what computes */
+    cudaEvent_t brought;  /* the last one is there */
+    cuda_block blocks[CUDA_BLOCKS];
     cublasLtHandle_t blas;
     cuda_buffer workspace; /* of cuBLASLt */
     cuda_buffer scratch;   /* of the op at hand; grows to the largest need */
@@ -88,11 +102,20 @@ enum vmt_status cuda_wait(vmt_ctx *ctx);
 
 /* ---- cuda_upload.c */
 
-/* Returns when `from` may change; the device has the bytes when its stream comes to them. */
-enum vmt_status cuda_send(vmt_ctx *ctx, const char *op, void *to, const void *from, size_t bytes);
+/* Returns when `host` may change; the device has the elements, in to.dtype, when the stream has
+ * come to them. */
+enum vmt_status cuda_send(vmt_ctx *ctx, const char *op, cudaStream_t stream, cuda_view to,
+                          const vmt_tensor *host);
 enum vmt_status cuda_download_begin(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x);
 enum vmt_status cuda_download_end(vmt_ctx *ctx, vmt_tensor *host);
 void cuda_stages_close(cuda_state *state);
+
+/* ---- cuda_blocks.c: memory of weights.  A released block stays for the next weight of its size,
+ * whose upload then need not wait for anything else; whoever asks for other memory frees them. */
+enum vmt_status cuda_block_take(vmt_ctx *ctx, void **memory, size_t bytes);
+void cuda_block_give(vmt_ctx *ctx, void *memory, size_t bytes);
+void cuda_blocks_free(cuda_state *state);
+void cuda_blocks_close(cuda_state *state);
 
 /* Bytes up to the next boundary of 256. */
 static inline size_t cuda_padded(size_t bytes)
