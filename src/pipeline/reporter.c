@@ -31,14 +31,17 @@ enum vmt_status vmt_reporter_phase(vmt_ctx *ctx, vmt_reporter *r, enum vmt_phase
     return vmt_reporter_tell(ctx, r, 0);
 }
 
+static const double SETTLED = 0.5; /* seconds of a phase after which its pace means something */
+
 enum vmt_status vmt_reporter_tell(vmt_ctx *ctx, vmt_reporter *r, double work)
 {
     const double now = seconds_now();
 
     r->done += work;
     r->now.seconds = now - r->started;
+    const bool known = r->done > 0 && now - r->phase_start > SETTLED;
     r->now.seconds_left =
-        r->done > 0 ? (now - r->phase_start) * (r->total - r->done) / r->done : (double)NAN;
+        known ? (now - r->phase_start) * (r->total - r->done) / r->done : (double)NAN;
     if (r->fn && r->fn(r->user, &r->now))
         return vmt_fail(ctx, VMT_E_CANCELLED, "stopped");
     return vmt_check_cancelled(ctx);
