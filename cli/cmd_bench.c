@@ -27,7 +27,8 @@ static void print_head(const vmt_bench_head *h)
     printf(" (%lld tokens); median of %d run%s\n", (long long)h->tokens, (int)h->runs,
            h->runs == 1 ? "" : "s");
     if (h->ceiling > 0)
-        printf("ceiling: oneDNN's best product, %.1f GFLOP/s\n", h->ceiling * 1e-9);
+        printf("ceiling: the best of %s products, %.1f GFLOP/s\n",
+               strcmp(h->backend, "cuda") ? "oneDNN's" : "the device's", h->ceiling * 1e-9);
     printf("%-9s  %-35s %10s %10s %10s %10s %8s %15s %4s  %-10s %7s %7s\n", "part", "", "ms",
            "least", "most", "processor", "GFLOP", "rate", "%", "l/a/c %", "MB plan", "taken");
 }
