@@ -73,7 +73,7 @@ struct vmt_dit_run {
     vmt_tensor time_e0;            /* [timesteps, 6, D] R */
 
     /* forward */
-    vmt_tensor bad;             /* [1 + layers, 1] I32: NaN or infinity in the embedding, a block */
+    vmt_tensor bad;             /* [1 + layers] I32: NaN or infinity in the embedding, a block */
     vmt_tensor modulation;      /* [6, D] R of the block at hand */
     vmt_tensor head_modulation; /* [2, D] R */
     vmt_tensor x;               /* [N, D] R */

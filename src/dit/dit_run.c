@@ -119,7 +119,7 @@ static enum vmt_status run_layout(vmt_ctx *ctx, vmt_dit_run *run)
     VMT_TRY(vmt_take(ctx, a, &run->rope_sin, ctx->real, VMT_SHAPE(run->tokens, half)));
     VMT_TRY(vmt_take(ctx, a, &run->time_e, ctx->real, VMT_SHAPE(times, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->time_e0, ctx->real, VMT_SHAPE(times, 6, c->dim)));
-    VMT_TRY(vmt_take(ctx, a, &run->bad, VMT_I32, VMT_SHAPE(1 + c->layers, 1)));
+    VMT_TRY(vmt_take(ctx, a, &run->bad, VMT_I32, VMT_SHAPE(1 + c->layers)));
     VMT_TRY(vmt_take(ctx, a, &run->modulation, ctx->real, VMT_SHAPE(6, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->head_modulation, ctx->real, VMT_SHAPE(2, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->x, ctx->real, VMT_SHAPE(run->tokens, c->dim)));
@@ -258,36 +258,20 @@ static vmt_tensor patch_rows(const vmt_dit_run *run, const vmt_tensor *buffer, i
                            VMT_SHAPE(run->tokens, channels * p[0] * p[1] * p[2]));
 }
 
-/* Notes what the hidden state after `stage` looks like: 0 the embedding, i + 1 block i. */
-static enum vmt_status mark_bad(vmt_ctx *ctx, vmt_dit_run *run, int stage, const vmt_tensor *x)
+/* Where the first NaN or infinity came from, if there is one: stage 0 is the embedding, i + 1 block
+ * i.  The only place of a forward that waits for the device. */
+static enum vmt_status require_finite_stages(vmt_ctx *ctx, const vmt_dit_run *run)
 {
-    vmt_tensor flag = vmt_index(&run->bad, stage);
+    int64_t stage = 0;
 
-    return vmt_mark_bad(ctx, &flag, x);
-}
-
-/* Where the first NaN or infinity came from, if there is one in the stages so far.  The only place
- * of a forward that waits for the device. */
-static enum vmt_status require_finite_stages(vmt_ctx *ctx, const vmt_dit_run *run, int stages)
-{
-    enum vmt_status status = VMT_OK;
-    void *flags = NULL;
-
-    VMT_TRY(vmt_alloc(ctx, &flags, (size_t)run->bad.shape[0], sizeof(int32_t)));
-    vmt_tensor host = vmt_tensor_over(flags, VMT_I32, VMT_SHAPE(run->bad.shape[0], 1));
-    status = vmt_download(ctx, &host, &run->bad);
-    for (int stage = 0; stage < stages && status == VMT_OK; stage++) {
-        if (!((const int32_t *)flags)[stage])
-            continue;
-        if (stage == 0)
-            status = vmt_fail(ctx, VMT_E_NUMERIC,
-                              "DiT patch embedding: NaN or infinity (is the latent finite?)");
-        else
-            status = vmt_fail(ctx, VMT_E_NUMERIC, "DiT block %d: hidden state: NaN or infinity",
-                              stage - 1);
-    }
-    vmt_free(flags);
-    return status;
+    VMT_TRY(vmt_first_marked(ctx, &run->bad, &stage));
+    if (stage == run->bad.shape[0])
+        return VMT_OK;
+    if (stage == 0)
+        return vmt_fail(ctx, VMT_E_NUMERIC,
+                        "DiT patch embedding: NaN or infinity (is the latent finite?)");
+    return vmt_fail(ctx, VMT_E_NUMERIC, "DiT block %" PRId64 ": hidden state: NaN or infinity",
+                    stage - 1);
 }
 
 static enum vmt_status patch_embed(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *x,
@@ -298,7 +282,7 @@ static enum vmt_status patch_embed(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *x
 
     VMT_TRY(vmt_patchify(ctx, &patches, latent, dit->config.patch));
     VMT_TRY(vmt_linear(ctx, x, &patches, &dit->patch_embedding, VMT_EPILOGUE_NONE));
-    return mark_bad(ctx, run, 0, x);
+    return vmt_mark_stage(ctx, &run->bad, 0, x);
 }
 
 /* The tensors that block i of a forward fills.  Kept: its own, or the shared ones around what the
@@ -349,7 +333,7 @@ static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tens
         dit_saved s = block_memory(run, i, keep);
         vmt_tensor *y = block_input(run, i + 1, count, keep);
         VMT_TRY(vmt_prefix(ctx, dit_block_forward(ctx, run, i, &s, false, y), "DiT block %d", i));
-        VMT_TRY(mark_bad(ctx, run, i + 1, y));
+        VMT_TRY(vmt_mark_stage(ctx, &run->bad, i + 1, y));
         VMT_TRY(trace(run, "block", i, y));
     }
     if (keep)
@@ -383,7 +367,7 @@ enum vmt_status vmt_dit_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velo
     VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &run->x, &shift, &scale, dit->config.eps));
     VMT_TRY(vmt_linear(ctx, &patches, &run->normed, &dit->head, VMT_EPILOGUE_NONE));
     VMT_TRY(vmt_unpatchify(ctx, velocity, &patches, dit->config.patch));
-    VMT_TRY(require_finite_stages(ctx, run, (int)dit->config.layers + 1));
+    VMT_TRY(require_finite_stages(ctx, run));
     return vmt_require_finite(ctx, velocity, "DiT head");
 }
 
@@ -396,7 +380,7 @@ enum vmt_status vmt_dit_tap_qk(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor 
                         run->dit->config.layers - 1);
     VMT_TRY(run_blocks(ctx, run, latent, timestep, text, block, keep));
     VMT_TRY(vmt_prefix(ctx, dit_block_qk(ctx, run, block, &run->scratch), "DiT block %d", block));
-    VMT_TRY(require_finite_stages(ctx, run, block + 1));
+    VMT_TRY(require_finite_stages(ctx, run));
     run->tapped = block;
     *q = &run->scratch.q;
     *k = &run->scratch.k;
@@ -411,7 +395,7 @@ enum vmt_status vmt_dit_tap_hidden(vmt_ctx *ctx, vmt_dit_run *run, const vmt_ten
         return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,
                         run->dit->config.layers - 1);
     VMT_TRY(run_blocks(ctx, run, latent, timestep, text, block + 1, keep));
-    VMT_TRY(require_finite_stages(ctx, run, block + 2));
+    VMT_TRY(require_finite_stages(ctx, run));
     *hidden = &run->x;
     return VMT_OK;
 }

@@ -169,6 +169,26 @@ enum vmt_status vmt_require_finite(vmt_ctx *ctx, const vmt_tensor *t, const char
     return VMT_OK;
 }
 
+enum vmt_status vmt_mark_stage(vmt_ctx *ctx, const vmt_tensor *marks, int64_t stage,
+                               const vmt_tensor *x)
+{
+    vmt_tensor flag = vmt_slice(marks, stage, 1);
+
+    return vmt_mark_bad(ctx, &flag, x);
+}
+
+enum vmt_status vmt_first_marked(vmt_ctx *ctx, const vmt_tensor *marks, int64_t *stage)
+{
+    vmt_tensor host = *marks;
+
+    VMT_TRY(vmt_alloc(ctx, &host.data, (size_t)marks->shape[0], sizeof(int32_t)));
+    const enum vmt_status status = vmt_download(ctx, &host, marks);
+    for (*stage = 0; *stage < marks->shape[0] && !((const int32_t *)host.data)[*stage];)
+        ++*stage;
+    vmt_free(host.data);
+    return status;
+}
+
 int64_t vmt_flow_tiles(const vmt_flow_geometry *g)
 {
     return (g->grid_h + g->tile_h - 1) / g->tile_h * ((g->grid_w + g->tile_w - 1) / g->tile_w);

@@ -423,6 +423,13 @@ void vmt_arena_close(vmt_ctx *ctx, vmt_arena *arena);
 /* Fails with VMT_E_NUMERIC and `where` when an element is NaN or infinite. */
 enum vmt_status vmt_require_finite(vmt_ctx *ctx, const vmt_tensor *t, const char *where);
 
+/* The same for the stages of a run, without waiting at each: marks, [stages] I32 of the backend and
+ * zero before the first, notes a stage whose x has such an element.  *stage: the first one noted,
+ * or the number of stages; waits for the device. */
+enum vmt_status vmt_mark_stage(vmt_ctx *ctx, const vmt_tensor *marks, int64_t stage,
+                               const vmt_tensor *x);
+enum vmt_status vmt_first_marked(vmt_ctx *ctx, const vmt_tensor *marks, int64_t *stage);
+
 /* Backends by name ("ref", "ref64", "cpu", "auto"); fills ctx->ops, real, act.
  * src/backend/backend.c */
 enum vmt_status vmt_backend_open(vmt_ctx *ctx, const char *name, const char *dtype);

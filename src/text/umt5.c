@@ -287,26 +287,15 @@ static enum vmt_status feed_forward_branch(vmt_ctx *ctx, const umt5_buffers *b, 
     return vmt_gate_residual(ctx, x, x, NULL, &branch);
 }
 
-/* Notes NaN or infinity of x at a stage: 0 the embedding, i + 1 layer i, then the result. */
-static enum vmt_status mark_bad(vmt_ctx *ctx, const umt5_buffers *b, int64_t stage,
-                                const vmt_tensor *x)
-{
-    vmt_tensor flag = vmt_slice(&b->bad, stage, 1);
-
-    return vmt_mark_bad(ctx, &flag, x);
-}
-
-/* The first stage that was marked is the one to be named. */
-static enum vmt_status check_marks(vmt_ctx *ctx, const umt5_buffers *b, int32_t *marks)
+/* The first stage that was marked is the one to be named: 0 the embedding, i + 1 layer i, then the
+ * result. */
+static enum vmt_status check_marks(vmt_ctx *ctx, const umt5_buffers *b)
 {
     const int64_t layers = b->bad.shape[0] - 2;
-    vmt_tensor host = vmt_tensor_over(marks, VMT_I32, VMT_SHAPE(layers + 2));
     int64_t stage = 0;
     char where[64] = "token embedding";
 
-    VMT_TRY(vmt_download(ctx, &host, &b->bad));
-    while (stage < layers + 2 && !marks[stage])
-        stage++;
+    VMT_TRY(vmt_first_marked(ctx, &b->bad, &stage));
     if (stage == layers + 2)
         return VMT_OK;
     if (stage > layers)
@@ -333,7 +322,7 @@ static enum vmt_status embed_all(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_
         VMT_TRY(vmt_upload(ctx, &ids, &host));
         VMT_TRY(vmt_embed(ctx, &x, &ids, &umt5->embedding));
     }
-    return mark_bad(ctx, b, 0, &b->x);
+    return vmt_mark_stage(ctx, &b->bad, 0, &b->x);
 }
 
 /* One layer over all sequences, its weights prepared by the caller. */
@@ -347,7 +336,7 @@ static enum vmt_status run_layer(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_
         VMT_TRY(attention_branch(ctx, b, &x, layer, &umt5->config));
         VMT_TRY(feed_forward_branch(ctx, b, &x, layer, umt5->config.eps));
     }
-    return mark_bad(ctx, b, i + 1, &b->x);
+    return vmt_mark_stage(ctx, &b->bad, i + 1, &b->x);
 }
 
 static enum vmt_status write_rows(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5_buffers *b,
@@ -360,7 +349,7 @@ static enum vmt_status write_rows(vmt_ctx *ctx, const vmt_umt5 *umt5, const umt5
         vmt_tensor host =
             vmt_tensor_over(sequences[s].rows, VMT_F32, VMT_SHAPE(n, umt5->config.dim));
         VMT_TRY(rms_norm(ctx, &rows, &x, &umt5->norm, umt5->config.eps));
-        VMT_TRY(mark_bad(ctx, b, umt5->config.layers + 1, &rows));
+        VMT_TRY(vmt_mark_stage(ctx, &b->bad, umt5->config.layers + 1, &rows));
         VMT_TRY(vmt_download(ctx, &host, &rows));
     }
     return VMT_OK;
@@ -409,7 +398,7 @@ static enum vmt_status encode(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffers *
     const int64_t layers = umt5->config.layers;
     vmt_tensor bad = b->bad;
     vmt_read_ahead *ahead = NULL;
-    void *matrices, *marks;
+    void *matrices;
 
     VMT_TRY(vmt_zero(ctx, &bad));
     VMT_TRY(embed_all(ctx, umt5, b, sequences, count));
@@ -426,10 +415,7 @@ static enum vmt_status encode(vmt_ctx *ctx, vmt_umt5 *umt5, const umt5_buffers *
         release_layer(ctx, umt5, &umt5->layers[i]);
     VMT_TRY(status);
     VMT_TRY(write_rows(ctx, umt5, b, sequences, count));
-    VMT_TRY(vmt_alloc(ctx, &marks, (size_t)(layers + 2), sizeof(int32_t)));
-    status = check_marks(ctx, b, marks);
-    vmt_free(marks);
-    return status;
+    return check_marks(ctx, b);
 }
 
 enum vmt_status vmt_umt5_keep(vmt_ctx *ctx, vmt_umt5 *umt5)

@@ -6,7 +6,7 @@
  */
 #include "backend/cuda/cuda_state.h"
 
-enum { BLOCK_BYTES = 1 << 28, LEAST_ROWS = 64, BLOCK_ALIGN = 256 };
+enum { BLOCK_BYTES = 1 << 28, LEAST_ROWS = 64 };
 
 typedef struct shape {
     int64_t nq, nk, heads, d, stride,
@@ -37,15 +37,16 @@ static shape shape_of(const vmt_ctx *ctx, const vmt_tensor *q, const vmt_tensor 
     return shape_for(ctx, q->shape[0], k->shape[0], q->shape[1], q->shape[2]);
 }
 
-static size_t padded(size_t bytes)
-{
-    return (bytes + BLOCK_ALIGN - 1) & ~(size_t)(BLOCK_ALIGN - 1);
-}
-
-/* Logits of a block in F32, and in A. */
+/* Logits of a block. */
 static size_t logit_bytes(const shape *s, size_t item)
 {
-    return padded((size_t)(s->heads * s->rows * s->nk) * item);
+    return cuda_padded((size_t)(s->heads * s->rows * s->nk) * item);
+}
+
+/* The same in A beside the F32 ones; none when A is F32. */
+static size_t narrow_bytes(const shape *s)
+{
+    return s->act == VMT_F32 ? 0 : logit_bytes(s, s->item);
 }
 
 /* Row `row` of a [N, n, d] tensor. */
@@ -118,13 +119,12 @@ size_t cuda_attention_products_bytes(vmt_ctx *ctx, int64_t nq, int64_t nk, int64
                                      bool backward)
 {
     const shape s = shape_for(ctx, nq, nk, heads, d);
-    const size_t logits_and_p =
-        logit_bytes(&s, sizeof(float)) + (s.act == VMT_F32 ? 0 : logit_bytes(&s, s.item));
+    const size_t logits_and_p = logit_bytes(&s, sizeof(float)) + narrow_bytes(&s);
 
     if (!backward)
         return logits_and_p;
-    return 2 * logits_and_p + padded((size_t)(heads * nq) * sizeof(float)) +
-           (s.act == VMT_F32 ? 0 : 2 * padded((size_t)(nk * s.stride) * sizeof(float)));
+    return 2 * logits_and_p + cuda_padded((size_t)(heads * nq) * sizeof(float)) +
+           (s.act == VMT_F32 ? 0 : 2 * cuda_padded((size_t)(nk * s.stride) * sizeof(float)));
 }
 
 enum vmt_status cuda_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
@@ -132,8 +132,7 @@ enum vmt_status cuda_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, con
                                double scale)
 {
     const shape s = shape_of(ctx, q, k);
-    const size_t z_bytes = logit_bytes(&s, sizeof(float)),
-                 p_bytes = s.act == VMT_F32 ? 0 : logit_bytes(&s, s.item);
+    const size_t z_bytes = logit_bytes(&s, sizeof(float)), p_bytes = narrow_bytes(&s);
     void *memory = NULL;
     bool done = false;
 
@@ -169,10 +168,9 @@ typedef struct backward {
 static enum vmt_status take_backward(vmt_ctx *ctx, backward *b, const shape *s,
                                      const vmt_tensor *dk, const vmt_tensor *dv)
 {
-    const size_t wide = logit_bytes(s, sizeof(float)),
-                 narrow = s->act == VMT_F32 ? 0 : logit_bytes(s, s->item);
-    const size_t delta = padded((size_t)(s->heads * s->nq) * sizeof(float));
-    const size_t sums = padded((size_t)(s->nk * s->stride) * sizeof(float));
+    const size_t wide = logit_bytes(s, sizeof(float)), narrow = narrow_bytes(s);
+    const size_t delta = cuda_padded((size_t)(s->heads * s->nq) * sizeof(float));
+    const size_t sums = cuda_padded((size_t)(s->nk * s->stride) * sizeof(float));
     const bool own_dk = dk && dk->dtype != VMT_F32, own_dv = dv && dv->dtype != VMT_F32;
     void *memory = NULL;
 

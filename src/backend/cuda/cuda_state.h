@@ -92,12 +92,12 @@ void cuda_release(vmt_ctx *ctx, void *memory);
 size_t cuda_free_bytes(vmt_ctx *ctx);
 /* Scratch of the device for one op, at a 256-byte boundary. */
 enum vmt_status cuda_scratch(vmt_ctx *ctx, void **memory, size_t bytes);
-enum vmt_status cuda_upload(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *host);
-enum vmt_status cuda_download(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x);
-enum vmt_status cuda_copy(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x);
-enum vmt_status cuda_zero(vmt_ctx *ctx, vmt_tensor *y);
-enum vmt_status cuda_all_finite(vmt_ctx *ctx, bool *finite, const vmt_tensor *x);
-enum vmt_status cuda_mark_bad(vmt_ctx *ctx, vmt_tensor *flag, const vmt_tensor *x);
+vmt_op_upload cuda_upload;
+vmt_op_download cuda_download;
+vmt_op_copy cuda_copy;
+vmt_op_zero cuda_zero;
+vmt_op_all_finite cuda_all_finite;
+vmt_op_mark_bad cuda_mark_bad;
 enum vmt_status cuda_wait(vmt_ctx *ctx);
 
 /* ---- cuda_upload.c */
@@ -106,8 +106,8 @@ enum vmt_status cuda_wait(vmt_ctx *ctx);
  * come to them. */
 enum vmt_status cuda_send(vmt_ctx *ctx, const char *op, cudaStream_t stream, cuda_view to,
                           const vmt_tensor *host);
-enum vmt_status cuda_download_begin(vmt_ctx *ctx, vmt_tensor *host, const vmt_tensor *x);
-enum vmt_status cuda_download_end(vmt_ctx *ctx, vmt_tensor *host);
+vmt_op_download_begin cuda_download_begin;
+vmt_op_download_end cuda_download_end;
 void cuda_stages_close(cuda_state *state);
 
 /* ---- cuda_blocks.c: memory of weights.  A released block stays for the next weight of its size,
@@ -154,7 +154,7 @@ typedef struct cuda_packed {
     uint16_t *bias_bf16; /* the same rounded, for products that write BF16; NULL when act is F32 */
 } cuda_packed;
 
-enum vmt_status cuda_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use);
+vmt_op_weight_prepare cuda_weight_prepare;
 size_t cuda_weight_prepare_bytes(vmt_ctx *ctx, const vmt_weight *weight, unsigned use);
 void cuda_weight_release(vmt_ctx *ctx, vmt_weight *weight);
 /* VMT_E_INTERNAL naming the op when the weight was not prepared. */
@@ -166,25 +166,16 @@ const void *cuda_bias_for(const cuda_packed *view, enum vmt_dtype out);
  * add the bias. */
 bool cuda_rounds_before_bias(const cuda_packed *view, enum vmt_dtype out, int64_t n, int64_t k);
 
-enum vmt_status cuda_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
-                            enum vmt_epilogue epilogue);
-enum vmt_status cuda_linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
-                                const vmt_weight *w);
-enum vmt_status cuda_linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
-                                    const vmt_weight *w);
+vmt_op_linear cuda_linear;
+vmt_op_linear_bwd cuda_linear_bwd;
+vmt_op_linear_bwd_acc cuda_linear_bwd_acc;
 
 /* ---- cuda_conv.c */
-enum vmt_status cuda_conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
-                            const vmt_conv_geometry *geometry);
+vmt_op_conv3d cuda_conv3d;
 
 /* ---- cuda_attention.c, cuda_attention_fused.c */
-enum vmt_status cuda_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
-                               const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
-                               double scale);
-enum vmt_status cuda_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv,
-                                   const vmt_tensor *dout, const vmt_tensor *q, const vmt_tensor *k,
-                                   const vmt_tensor *v, const vmt_tensor *o, const vmt_tensor *lse,
-                                   double scale);
+vmt_op_attention cuda_attention;
+vmt_op_attention_bwd cuda_attention_bwd;
 
 /* Scratch of those calls with gradients of the keys; by products alone. */
 size_t cuda_attention_bytes(vmt_ctx *ctx, int64_t nq, int64_t nk, int64_t heads, int64_t d,
