@@ -3,6 +3,7 @@
 
 #include "model/tensor_table.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -13,7 +14,7 @@ enum { PIECE = 1 << 20, AHEAD = 256 << 20, GAP = 1 << 20 };
 
 /* Where a weight lies. */
 typedef struct extent {
-    int fd; /* -1: in no file */
+    const vmt_mapped_file *map; /* NULL: in no file */
     off_t first;
     size_t bytes;
 } extent;
@@ -47,8 +48,8 @@ static extent extent_of(const vmt_tensor_file *file, const vmt_tensor *t)
 
     for (size_t i = 0; i < file->maps.count; i++)
         if (data >= maps[i].bytes && data < maps[i].bytes + maps[i].length)
-            return (extent){maps[i].fd, (off_t)(data - maps[i].bytes), vmt_tensor_bytes(t)};
-    return (extent){-1, 0, vmt_tensor_bytes(t)};
+            return (extent){&maps[i], (off_t)(data - maps[i].bytes), vmt_tensor_bytes(t)};
+    return (extent){NULL, 0, vmt_tensor_bytes(t)};
 }
 
 /* What lies between two weights is read too: the system reads ahead of whoever leaves nothing out.
@@ -57,10 +58,25 @@ static void close_gap(extent *e, const extent *before)
 {
     const off_t end = before->first + (off_t)before->bytes;
 
-    if (e->fd >= 0 && e->fd == before->fd && e->first > end && e->first - end < GAP) {
+    if (e->map && e->map == before->map && e->first > end && e->first - end < GAP) {
         e->bytes += (size_t)(e->first - end);
         e->first = end;
     }
+}
+
+/* Whether a byte of a mapped file is in memory.  Some file systems cannot tell the first way,
+ * memory itself (tmpfs, a memfd) among them. */
+static bool is_resident(const vmt_mapped_file *map, off_t at, char *byte)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct iovec one = {.iov_base = byte, .iov_len = 1};
+    unsigned char there = 0;
+
+    if (preadv2(map->fd, &one, 1, at, RWF_NOWAIT) == 1)
+        return true;
+    if (errno != EOPNOTSUPP && errno != ENOSYS)
+        return false;
+    return mincore(map->bytes + (size_t)at / page * page, 1, &there) == 0 && there & 1;
 }
 
 /* Weights whose middle is not in memory: ends may be there because somebody wanted just them. */
@@ -70,9 +86,8 @@ static int64_t count_missing(const vmt_read_ahead *a)
 
     for (int64_t i = 0; i < a->count; i++) {
         const extent *e = &a->extents[i];
-        struct iovec one = {.iov_base = a->buffer, .iov_len = 1};
         const off_t middle = e->first + (off_t)(e->bytes / 2);
-        missing += e->fd >= 0 && preadv2(e->fd, &one, 1, middle, RWF_NOWAIT) != 1;
+        missing += e->map && !is_resident(e->map, middle, a->buffer);
     }
     return missing;
 }
@@ -114,7 +129,7 @@ static void *read_all(void *user)
             const size_t bytes = e->bytes - at < PIECE ? e->bytes - at : PIECE;
             const off_t from = e->first + (off_t)at;
             /* a fault of the disk is told to whoever reads the mapping */
-            if (e->fd >= 0 && pread(e->fd, a->buffer, bytes, from) < 0)
+            if (e->map && pread(e->map->fd, a->buffer, bytes, from) < 0)
                 break;
             if (!go_on(a, bytes, false))
                 return NULL;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { WEIGHTS = 4, ROWS = 300, COLS = 1000 };
@@ -77,6 +78,43 @@ static void reads_what_is_there(void **state)
     unlink(PATH);
 }
 
+/* A file in memory, of a kind whose pages cannot be asked for by preadv2: no thread reads it, since
+ * one alone is slower than what waits for it. */
+static void leaves_memory_alone(void **state)
+{
+    enum { MOST = WEIGHTS * ROWS * COLS * 4 + 65536 };
+    float *values = malloc(sizeof(float) * WEIGHTS * ROWS * COLS);
+    unsigned char *bytes = malloc(MOST);
+    const int memory = memfd_create("weights", MFD_CLOEXEC);
+    FILE *from;
+    char path[64];
+    vmt_weight weights[WEIGHTS] = {0}, *list[WEIGHTS];
+    vmt_tensor_file *file = NULL;
+    vmt_read_ahead *ahead = NULL;
+
+    (void)state;
+    assert_true(values && bytes && memory >= 0);
+    write_file(values);
+    from = fopen(PATH, "rb");
+    assert_non_null(from);
+    const size_t count = fread(bytes, 1, MOST, from);
+    fclose(from);
+    assert_int_equal(write(memory, bytes, count), (ssize_t)count);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", memory);
+    CHECK_OK(&ctx, vmt_tensor_file_open(&ctx, &file, path));
+    for (int i = 0; i < WEIGHTS; i++) {
+        weights[i].w = *vmt_tensor_file_find(file, (const char[2]){(char)('a' + i), 0});
+        list[i] = &weights[i];
+    }
+    CHECK_OK(&ctx, vmt_read_ahead_open(&ctx, &ahead, file, list, WEIGHTS));
+    assert_null(ahead);
+    vmt_tensor_file_close(file);
+    close(memory);
+    unlink(PATH);
+    free(bytes);
+    free(values);
+}
+
 /* Pages of files that this process holds, in KiB. */
 static long held(void)
 {
@@ -126,6 +164,7 @@ static void leaves(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(reads_what_is_there),
+                                       cmocka_unit_test(leaves_memory_alone),
                                        cmocka_unit_test(leaves)};
 
     vmt_ctx_init(&ctx);
