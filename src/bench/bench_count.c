@@ -61,6 +61,24 @@ static enum vmt_status linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_te
     return status;
 }
 
+static enum vmt_status linear_gelu(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *u, const vmt_tensor *x,
+                                   const vmt_weight *w)
+{
+    const double began = start(ctx);
+    const enum vmt_status status = counter_of(ctx)->backend->linear_gelu(ctx, y, u, x, w);
+    add(ctx, BENCH_LINEAR, linear_products(x, w), began);
+    return status;
+}
+
+static enum vmt_status linear_bwd_gelu(vmt_ctx *ctx, vmt_tensor *du, const vmt_tensor *dy,
+                                       const vmt_weight *w, const vmt_tensor *u)
+{
+    const double began = start(ctx);
+    const enum vmt_status status = counter_of(ctx)->backend->linear_bwd_gelu(ctx, du, dy, w, u);
+    add(ctx, BENCH_LINEAR, linear_products(dy, w), began);
+    return status;
+}
+
 /* Pairs of queries and keys times the width of all heads: one product of two in attention. */
 static double pairs(const vmt_tensor *q, const vmt_tensor *k)
 {
@@ -107,6 +125,8 @@ void bench_counter_begin(vmt_ctx *ctx, bench_counter *counter)
     counter->ops.linear = linear;
     counter->ops.linear_bwd = linear_bwd;
     counter->ops.linear_bwd_acc = linear_bwd_acc;
+    counter->ops.linear_gelu = counter->backend->linear_gelu ? linear_gelu : NULL;
+    counter->ops.linear_bwd_gelu = counter->backend->linear_bwd_gelu ? linear_bwd_gelu : NULL;
     counter->ops.attention = attention;
     counter->ops.attention_bwd = attention_bwd;
     counter->ops.conv3d = conv3d;

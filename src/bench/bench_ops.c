@@ -93,6 +93,32 @@ static enum vmt_status call_linear_bwd(op_bench *b)
     return vmt_linear_bwd(b->ctx, &b->tensors[0], &b->tensors[1], &b->weight);
 }
 
+/* N, in, out: a feed-forward's first product with what its backward needs */
+static void make_linear_gelu(op_bench *b)
+{
+    make_linear(b);
+    make(b, 'A', VMT_SHAPE(b->size[0], b->size[2]));
+}
+
+static enum vmt_status call_linear_gelu(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_linear_gelu(b->ctx, &t[1], &t[2], &t[0], &b->weight);
+}
+
+/* N, in, out: the gradient behind GELU, through a product [out, in] */
+static void make_linear_bwd_gelu(op_bench *b)
+{
+    make_linear(b);
+    make(b, 'A', VMT_SHAPE(b->size[0], b->size[1]));
+}
+
+static enum vmt_status call_linear_bwd_gelu(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_linear_bwd_gelu(b->ctx, &t[0], &t[1], &b->weight, &t[2]);
+}
+
 /* Nq, Nk, heads, head_dim */
 static void make_attention(op_bench *b)
 {
@@ -169,6 +195,19 @@ static enum vmt_status call_gate_residual(op_bench *b)
 {
     vmt_tensor *t = b->tensors;
     return vmt_gate_residual(b->ctx, &t[0], &t[0], &t[2], &t[1]);
+}
+
+static void make_residual_norm(op_bench *b)
+{
+    make_norm(b);
+    make(b, 'A', VMT_SHAPE(b->size[0], b->size[1]));
+}
+
+static enum vmt_status call_residual_norm(op_bench *b)
+{
+    vmt_tensor *t = b->tensors;
+    return vmt_residual_norm_modulate(b->ctx, &t[0], &t[4], &t[0], &t[2], &t[1], &t[2], &t[3],
+                                      1e-6);
 }
 
 /* N, heads, head_dim */
@@ -302,12 +341,15 @@ static const op_row rows[] = {
     {"linear", make_linear, call_linear, {540, 640, 256}},
     {"linear+gelu", make_linear, call_linear, {540, 256, 640, VMT_EPILOGUE_GELU}},
     {"linear_bwd", make_linear, call_linear_bwd, {540, 256, 640}},
+    {"linear_gelu", make_linear_gelu, call_linear_gelu, {540, 256, 640}},
+    {"linear_bwd_gelu", make_linear_bwd_gelu, call_linear_bwd_gelu, {540, 640, 256}},
     {"attention", make_attention, call_attention, {540, 540, 4, 64}},
     {"attention", make_attention, call_attention, {540, 64, 4, 64}},
     {"attention_bwd", make_attention_bwd, call_attention_bwd, {540, 540, 4, 64}},
     {"norm_modulate", make_norm, call_norm_modulate, {540, 256}},
     {"norm_modulate_bwd", make_norm, call_norm_modulate_bwd, {540, 256}},
     {"gate_residual", make_norm, call_gate_residual, {540, 256}},
+    {"residual_norm", make_residual_norm, call_residual_norm, {540, 256}},
     {"rms_norm_rope", make_rope, call_rope, {540, 4, 64}},
     {"rms_norm_rope_bwd", make_rope, call_rope_bwd, {540, 4, 64}},
     {"gelu", make_rows, call_gelu, {540, 640}},
@@ -349,6 +391,8 @@ static const op_row device_rows[] = {
     {"linear_bwd", make_linear, call_linear_bwd, {32760, 1536, 1536}},
     {"linear_bwd", make_linear, call_linear_bwd, {32760, 1536, 8960}},
     {"linear_bwd", make_linear, call_linear_bwd, {32760, 8960, 1536}},
+    {"linear_gelu", make_linear_gelu, call_linear_gelu, {32760, 1536, 8960}},
+    {"linear_bwd_gelu", make_linear_bwd_gelu, call_linear_bwd_gelu, {32760, 8960, 1536}},
     {"attention", make_attention, call_attention, {32760, 32760, 12, 128}},
     {"attention", make_attention, call_attention, {32760, 512, 12, 128}},
     {"attention_bwd", make_attention_bwd, call_attention_bwd, {32760, 32760, 12, 128}},
@@ -356,6 +400,7 @@ static const op_row device_rows[] = {
     {"norm_modulate", make_norm, call_norm_modulate, {32760, 1536}},
     {"norm_modulate_bwd", make_norm, call_norm_modulate_bwd, {32760, 1536}},
     {"gate_residual", make_norm, call_gate_residual, {32760, 1536}},
+    {"residual_norm", make_residual_norm, call_residual_norm, {32760, 1536}},
     {"rms_norm_rope", make_rope, call_rope, {32760, 12, 128}},
     {"rms_norm_rope_bwd", make_rope, call_rope_bwd, {32760, 12, 128}},
     {"gelu", make_rows, call_gelu, {32760, 8960}},

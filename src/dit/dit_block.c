@@ -15,12 +15,11 @@
 
 enum { SHIFT1, SCALE1, GATE1, SHIFT2, SCALE2, GATE2 };
 
-/* run->modulation = the block's own + the timestep's. */
-static enum vmt_status load_modulation(vmt_ctx *ctx, vmt_dit_run *run, int i)
+/* Row `which` of block i's modulation, [D]. */
+static vmt_tensor modulation(const vmt_dit_run *run, int i, int which)
 {
-    const vmt_tensor e0 = vmt_index(&run->time_e0, run->time_index);
-
-    return vmt_lincomb(ctx, &run->modulation, &run->dit->blocks[i].modulation, &e0, 1.0, 1.0);
+    const vmt_tensor rows = vmt_index(&run->modulation, i);
+    return vmt_index(&rows, which);
 }
 
 static double attention_scale(const vmt_dit_run *run)
@@ -42,10 +41,12 @@ enum vmt_status dit_block_qk(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s
     const dit_attention_weights *w = &run->dit->blocks[i].self_attn;
     const double eps = run->dit->config.eps;
 
-    VMT_TRY(load_modulation(ctx, run, i));
-    const vmt_tensor shift = vmt_index(&run->modulation, SHIFT1);
-    const vmt_tensor scale = vmt_index(&run->modulation, SCALE1);
-    VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &s->x, &shift, &scale, eps));
+    if (run->normed_for != i) {
+        const vmt_tensor shift = modulation(run, i, SHIFT1);
+        const vmt_tensor scale = modulation(run, i, SCALE1);
+        VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &s->x, &shift, &scale, eps));
+    }
+    run->normed_for = -1;
     VMT_TRY(vmt_linear(ctx, &s->q_lin, &run->normed, &w->q, VMT_EPILOGUE_NONE));
     VMT_TRY(
         vmt_rms_norm_rope(ctx, &s->q, &s->q_lin, &w->norm_q, &run->rope_cos, &run->rope_sin, eps));
@@ -72,18 +73,19 @@ static enum vmt_status qk_to_dnormed(vmt_ctx *ctx, vmt_dit_run *run, int i, cons
 enum vmt_status dit_block_qk_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s,
                                       const vmt_tensor *dq, const vmt_tensor *dk)
 {
-    VMT_TRY(load_modulation(ctx, run, i));
-    const vmt_tensor scale = vmt_index(&run->modulation, SCALE1);
+    const vmt_tensor scale = modulation(run, i, SCALE1);
     VMT_TRY(qk_to_dnormed(ctx, run, i, s, dq, dk));
     VMT_TRY(vmt_zero(ctx, &run->dx));
     return vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x, &scale,
                                      run->dit->config.eps);
 }
 
+/* Ends with the norm that cross-attention begins with, in run->normed. */
 static enum vmt_status self_attention(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s,
                                       bool attention_kept)
 {
-    const dit_attention_weights *w = &run->dit->blocks[i].self_attn;
+    const dit_block_weights *block = &run->dit->blocks[i];
+    const dit_attention_weights *w = &block->self_attn;
     const vmt_tensor att = rows(&s->att);
     vmt_tensor v = rows(&s->v);
 
@@ -93,8 +95,9 @@ static enum vmt_status self_attention(vmt_ctx *ctx, vmt_dit_run *run, int i, dit
         VMT_TRY(
             vmt_attention(ctx, &s->att, &s->lse, &s->q, &s->k, &s->v, NULL, attention_scale(run)));
     VMT_TRY(vmt_linear(ctx, &run->branch, &att, &w->o, VMT_EPILOGUE_NONE));
-    const vmt_tensor gate = vmt_index(&run->modulation, GATE1);
-    return vmt_gate_residual(ctx, &s->x1, &s->x, &gate, &run->branch);
+    const vmt_tensor gate = modulation(run, i, GATE1);
+    return vmt_residual_layer_norm(ctx, &s->x1, &run->normed, &s->x, &gate, &run->branch,
+                                   &block->norm3_weight, &block->norm3_bias, run->dit->config.eps);
 }
 
 /* dx: at x1 on entry, at x on return. */
@@ -102,8 +105,8 @@ static enum vmt_status self_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, i
                                                const dit_saved *s)
 {
     const dit_attention_weights *w = &run->dit->blocks[i].self_attn;
-    const vmt_tensor gate = vmt_index(&run->modulation, GATE1);
-    const vmt_tensor scale = vmt_index(&run->modulation, SCALE1);
+    const vmt_tensor gate = modulation(run, i, GATE1);
+    const vmt_tensor scale = modulation(run, i, SCALE1);
     const vmt_tensor datt = vmt_reshape(&run->dlin, s->q.rank, s->q.shape);
     const vmt_tensor dv = rows(&run->dv);
 
@@ -119,20 +122,23 @@ static enum vmt_status self_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, i
 
 /* ---- cross-attention */
 
+/* Ends with the norm that the feed-forward begins with, in run->normed. */
 static enum vmt_status cross_attention(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s)
 {
     const dit_block_weights *w = &run->dit->blocks[i];
     const double eps = run->dit->config.eps;
     const vmt_tensor att = rows(&s->cross_att);
 
-    VMT_TRY(vmt_layer_norm(ctx, &run->normed, &s->x1, &w->norm3_weight, &w->norm3_bias, eps));
     VMT_TRY(vmt_linear(ctx, &s->cross_q_lin, &run->normed, &w->cross_attn.q, VMT_EPILOGUE_NONE));
     VMT_TRY(vmt_rms_norm_rope(ctx, &s->cross_q, &s->cross_q_lin, &w->cross_attn.norm_q, NULL, NULL,
                               eps));
     VMT_TRY(vmt_attention(ctx, &s->cross_att, &s->cross_lse, &s->cross_q, &run->text->k[i],
                           &run->text->v[i], NULL, attention_scale(run)));
     VMT_TRY(vmt_linear(ctx, &run->branch, &att, &w->cross_attn.o, VMT_EPILOGUE_NONE));
-    return vmt_gate_residual(ctx, &s->x2, &s->x1, NULL, &run->branch);
+    const vmt_tensor shift = modulation(run, i, SHIFT2);
+    const vmt_tensor scale = modulation(run, i, SCALE2);
+    return vmt_residual_norm_modulate(ctx, &s->x2, &run->normed, &s->x1, NULL, &run->branch, &shift,
+                                      &scale, eps);
 }
 
 /* Only the query side: the text is constant.  dx: at x2 on entry, at x1 on return. */
@@ -156,26 +162,27 @@ static enum vmt_status cross_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, 
 
 /* ---- feed-forward */
 
+/* Ends with the norm that the next block begins with, in run->normed. */
 static enum vmt_status feed_forward(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s,
                                     vmt_tensor *y)
 {
     const dit_block_weights *w = &run->dit->blocks[i];
-    const vmt_tensor shift = vmt_index(&run->modulation, SHIFT2);
-    const vmt_tensor scale = vmt_index(&run->modulation, SCALE2);
-    const vmt_tensor gate = vmt_index(&run->modulation, GATE2);
-    const bool saves_u = s->u.data != NULL;
+    const vmt_tensor gate = modulation(run, i, GATE2);
 
-    VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &s->x2, &shift, &scale, run->dit->config.eps));
-    if (saves_u) {
-        VMT_TRY(vmt_linear(ctx, &s->u, &run->normed, &w->ffn_in, VMT_EPILOGUE_NONE));
-        if (!y)
-            return VMT_OK;
-        VMT_TRY(vmt_gelu(ctx, &run->hidden, &s->u));
-    } else {
+    if (s->u.data)
+        VMT_TRY(vmt_linear_gelu(ctx, &run->hidden, &s->u, &run->normed, &w->ffn_in));
+    else
         VMT_TRY(vmt_linear(ctx, &run->hidden, &run->normed, &w->ffn_in, VMT_EPILOGUE_GELU));
-    }
+    if (!y)
+        return VMT_OK;
     VMT_TRY(vmt_linear(ctx, &run->branch, &run->hidden, &w->ffn_out, VMT_EPILOGUE_NONE));
-    return vmt_gate_residual(ctx, y, &s->x2, &gate, &run->branch);
+    if (i + 1 == run->dit->config.layers)
+        return vmt_gate_residual(ctx, y, &s->x2, &gate, &run->branch);
+    const vmt_tensor shift = modulation(run, i + 1, SHIFT1);
+    const vmt_tensor scale = modulation(run, i + 1, SCALE1);
+    run->normed_for = i + 1;
+    return vmt_residual_norm_modulate(ctx, y, &run->normed, &s->x2, &gate, &run->branch, &shift,
+                                      &scale, run->dit->config.eps);
 }
 
 /* dx: at y on entry, at x2 on return. */
@@ -183,12 +190,11 @@ static enum vmt_status feed_forward_backward(vmt_ctx *ctx, vmt_dit_run *run, int
                                              const dit_saved *s)
 {
     const dit_block_weights *w = &run->dit->blocks[i];
-    const vmt_tensor scale = vmt_index(&run->modulation, SCALE2);
-    const vmt_tensor gate = vmt_index(&run->modulation, GATE2);
+    const vmt_tensor scale = modulation(run, i, SCALE2);
+    const vmt_tensor gate = modulation(run, i, GATE2);
 
     VMT_TRY(vmt_gate_residual_bwd(ctx, &run->dbranch, &gate, &run->dx));
-    VMT_TRY(vmt_linear_bwd(ctx, &run->du, &run->dbranch, &w->ffn_out));
-    VMT_TRY(vmt_gelu_bwd(ctx, &run->du, &run->du, &s->u));
+    VMT_TRY(vmt_linear_bwd_gelu(ctx, &run->du, &run->dbranch, &w->ffn_out, &s->u));
     VMT_TRY(vmt_linear_bwd(ctx, &run->dnormed, &run->du, &w->ffn_in));
     return vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x2, &scale,
                                      run->dit->config.eps);
@@ -208,7 +214,6 @@ enum vmt_status dit_block_forward(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_sav
 enum vmt_status dit_block_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s)
 {
     VMT_TRY(vmt_check_cancelled(ctx));
-    VMT_TRY(load_modulation(ctx, run, i));
     VMT_TRY(feed_forward_backward(ctx, run, i, s));
     VMT_TRY(cross_attention_backward(ctx, run, i, s));
     return self_attention_backward(ctx, run, i, s);

@@ -74,11 +74,12 @@ struct vmt_dit_run {
 
     /* forward */
     vmt_tensor bad;             /* [1 + layers] I32: NaN or infinity in the embedding, a block */
-    vmt_tensor modulation;      /* [6, D] R of the block at hand */
+    vmt_tensor modulation;      /* [layers, 6, D] R at the timestep at hand */
     vmt_tensor head_modulation; /* [2, D] R */
     vmt_tensor x;               /* [N, D] R */
     vmt_tensor patches;         /* [N, max(in, out)·pt·ph·pw] A */
     vmt_tensor normed;          /* [N, D] A */
+    int normed_for;             /* block whose first norm of its input is in `normed`; -1: none */
     vmt_tensor branch;          /* [N, D] A, what a gate adds */
     vmt_tensor hidden;          /* [N, F] A, GELU of u */
     dit_saved scratch;          /* aliased where a forward alone allows */

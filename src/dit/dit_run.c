@@ -120,7 +120,7 @@ static enum vmt_status run_layout(vmt_ctx *ctx, vmt_dit_run *run)
     VMT_TRY(vmt_take(ctx, a, &run->time_e, ctx->real, VMT_SHAPE(times, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->time_e0, ctx->real, VMT_SHAPE(times, 6, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->bad, VMT_I32, VMT_SHAPE(1 + c->layers)));
-    VMT_TRY(vmt_take(ctx, a, &run->modulation, ctx->real, VMT_SHAPE(6, c->dim)));
+    VMT_TRY(vmt_take(ctx, a, &run->modulation, ctx->real, VMT_SHAPE(c->layers, 6, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->head_modulation, ctx->real, VMT_SHAPE(2, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->x, ctx->real, VMT_SHAPE(run->tokens, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->patches, ctx->act,
@@ -258,22 +258,6 @@ static vmt_tensor patch_rows(const vmt_dit_run *run, const vmt_tensor *buffer, i
                            VMT_SHAPE(run->tokens, channels * p[0] * p[1] * p[2]));
 }
 
-/* Where the first NaN or infinity came from, if there is one: stage 0 is the embedding, i + 1 block
- * i.  The only place of a forward that waits for the device. */
-static enum vmt_status require_finite_stages(vmt_ctx *ctx, const vmt_dit_run *run)
-{
-    int64_t stage = 0;
-
-    VMT_TRY(vmt_first_marked(ctx, &run->bad, &stage));
-    if (stage == run->bad.shape[0])
-        return VMT_OK;
-    if (stage == 0)
-        return vmt_fail(ctx, VMT_E_NUMERIC,
-                        "DiT patch embedding: NaN or infinity (is the latent finite?)");
-    return vmt_fail(ctx, VMT_E_NUMERIC, "DiT block %" PRId64 ": hidden state: NaN or infinity",
-                    stage - 1);
-}
-
 static enum vmt_status patch_embed(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *x,
                                    const vmt_tensor *latent)
 {
@@ -281,8 +265,7 @@ static enum vmt_status patch_embed(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *x
     vmt_tensor patches = patch_rows(run, &run->patches, dit->config.in_dim);
 
     VMT_TRY(vmt_patchify(ctx, &patches, latent, dit->config.patch));
-    VMT_TRY(vmt_linear(ctx, x, &patches, &dit->patch_embedding, VMT_EPILOGUE_NONE));
-    return vmt_mark_stage(ctx, &run->bad, 0, x);
+    return vmt_linear(ctx, x, &patches, &dit->patch_embedding, VMT_EPILOGUE_NONE);
 }
 
 /* The tensors that block i of a forward fills.  Kept: its own, or the shared ones around what the
@@ -296,8 +279,7 @@ static dit_saved block_memory(const vmt_dit_run *run, int i, bool keep)
     if (run->plan.recompute == 0)
         return run->saved[i];
     s.x = run->saved[i].x;
-    s.u = run->hidden; /* GELU by itself, as the recomputation will do it: the same bits at each
-                          level */
+    s.u = run->recompute.u; /* as the recomputation will do it: the same bits at each level */
     if (run->plan.recompute == 1) {
         s.att = run->saved[i].att;
         s.lse = run->saved[i].lse;
@@ -310,35 +292,89 @@ static vmt_tensor *block_input(vmt_dit_run *run, int i, int count, bool keep)
     return keep && i < count ? &run->saved[i].x : &run->x;
 }
 
-/* Blocks 0..count-1; leaves the hidden state in run->x. */
-static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor *latent,
-                                  float timestep, const vmt_dit_text *text, int count, bool keep)
+/* run->modulation = each block's own + the timestep's, of the blocks that a pass of `count` reads.
+ */
+static enum vmt_status load_modulation(vmt_ctx *ctx, vmt_dit_run *run, int count)
 {
+    const vmt_tensor e0 = vmt_index(&run->time_e0, run->time_index);
+
+    for (int i = 0; i <= count && i < run->dit->config.layers; i++) {
+        vmt_tensor rows = vmt_index(&run->modulation, i);
+        VMT_TRY(vmt_lincomb(ctx, &rows, &run->dit->blocks[i].modulation, &e0, 1.0, 1.0));
+    }
+    return VMT_OK;
+}
+
+/* One way through the first `count` blocks. */
+typedef struct blocks_pass {
+    const vmt_tensor *latent;
+    float timestep;
+    const vmt_dit_text *text;
+    int count;
+    bool keep, marks_all; /* marks_all: every stage is searched for NaN, not the last alone */
+} blocks_pass;
+
+/* Leaves the hidden state in run->x. */
+static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const blocks_pass *pass)
+{
+    const int count = pass->count;
+    const bool keep = pass->keep;
+
     run->kept = run->tapped = -1;
     if (keep && count > run->plan.keep_blocks)
         return vmt_fail(ctx, VMT_E_INTERNAL, "%d blocks to keep, planned %d", count,
                         run->plan.keep_blocks);
-    VMT_TRY(find_timestep(ctx, run, timestep));
+    VMT_TRY(find_timestep(ctx, run, pass->timestep));
+    VMT_TRY(load_modulation(ctx, run, count));
+    run->normed_for = -1;
     VMT_TRY(vmt_zero(ctx, &run->bad));
-    run->text = text;
+    run->text = pass->text;
     if (run->trace) {
         const vmt_tensor e = vmt_index(&run->time_e, run->time_index);
         const vmt_tensor e0 = vmt_index(&run->time_e0, run->time_index);
         VMT_TRY(trace(run, "e", -1, &e));
         VMT_TRY(trace(run, "e0", -1, &e0));
     }
-    VMT_TRY(patch_embed(ctx, run, block_input(run, 0, count, keep), latent));
+    VMT_TRY(patch_embed(ctx, run, block_input(run, 0, count, keep), pass->latent));
+    if (count == 0 || pass->marks_all)
+        VMT_TRY(vmt_mark_stage(ctx, &run->bad, 0, block_input(run, 0, count, keep)));
     VMT_TRY(trace(run, "tokens", -1, block_input(run, 0, count, keep)));
     for (int i = 0; i < count; i++) {
         dit_saved s = block_memory(run, i, keep);
         vmt_tensor *y = block_input(run, i + 1, count, keep);
         VMT_TRY(vmt_prefix(ctx, dit_block_forward(ctx, run, i, &s, false, y), "DiT block %d", i));
-        VMT_TRY(vmt_mark_stage(ctx, &run->bad, i + 1, y));
+        if (i + 1 == count || pass->marks_all)
+            VMT_TRY(vmt_mark_stage(ctx, &run->bad, i + 1, y));
         VMT_TRY(trace(run, "block", i, y));
     }
     if (keep)
         run->kept = count;
     return VMT_OK;
+}
+
+/* What is not finite stays so in the residual stream, so its last stage tells; the same pass again,
+ * every stage searched, tells where it came from: stage 0 is the embedding, i + 1 block i.  The
+ * only place of a forward that waits for the device. */
+static enum vmt_status require_finite_stages(vmt_ctx *ctx, vmt_dit_run *run,
+                                             const blocks_pass *pass)
+{
+    blocks_pass search = *pass;
+    int64_t stage = 0;
+
+    VMT_TRY(vmt_first_marked(ctx, &run->bad, &stage));
+    if (stage == run->bad.shape[0])
+        return VMT_OK;
+    search.keep = false;
+    search.marks_all = true;
+    VMT_TRY(run_blocks(ctx, run, &search));
+    VMT_TRY(vmt_first_marked(ctx, &run->bad, &stage));
+    if (stage == 0)
+        return vmt_fail(ctx, VMT_E_NUMERIC,
+                        "DiT patch embedding: NaN or infinity (is the latent finite?)");
+    if (stage == run->bad.shape[0]) /* the device erred once */
+        stage = pass->count;
+    return vmt_fail(ctx, VMT_E_NUMERIC, "DiT block %" PRId64 ": hidden state: NaN or infinity",
+                    stage - 1);
 }
 
 static enum vmt_status load_head_modulation(vmt_ctx *ctx, vmt_dit_run *run)
@@ -358,16 +394,17 @@ enum vmt_status vmt_dit_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velo
                                 bool keep)
 {
     const vmt_dit *dit = run->dit;
+    const blocks_pass pass = {latent, timestep, text, (int)dit->config.layers, keep, false};
     vmt_tensor patches = patch_rows(run, &run->patches, dit->config.out_dim);
 
-    VMT_TRY(run_blocks(ctx, run, latent, timestep, text, (int)dit->config.layers, keep));
+    VMT_TRY(run_blocks(ctx, run, &pass));
     VMT_TRY(load_head_modulation(ctx, run));
     const vmt_tensor shift = vmt_index(&run->head_modulation, 0);
     const vmt_tensor scale = vmt_index(&run->head_modulation, 1);
     VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &run->x, &shift, &scale, dit->config.eps));
     VMT_TRY(vmt_linear(ctx, &patches, &run->normed, &dit->head, VMT_EPILOGUE_NONE));
     VMT_TRY(vmt_unpatchify(ctx, velocity, &patches, dit->config.patch));
-    VMT_TRY(require_finite_stages(ctx, run));
+    VMT_TRY(require_finite_stages(ctx, run, &pass));
     return vmt_require_finite(ctx, velocity, "DiT head");
 }
 
@@ -375,12 +412,14 @@ enum vmt_status vmt_dit_tap_qk(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor 
                                const vmt_tensor **k, const vmt_tensor *latent, float timestep,
                                const vmt_dit_text *text, int block, bool keep)
 {
+    const blocks_pass pass = {latent, timestep, text, block, keep, false};
+
     if (block < 0 || block >= run->dit->config.layers)
         return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,
                         run->dit->config.layers - 1);
-    VMT_TRY(run_blocks(ctx, run, latent, timestep, text, block, keep));
+    VMT_TRY(run_blocks(ctx, run, &pass));
     VMT_TRY(vmt_prefix(ctx, dit_block_qk(ctx, run, block, &run->scratch), "DiT block %d", block));
-    VMT_TRY(require_finite_stages(ctx, run));
+    VMT_TRY(require_finite_stages(ctx, run, &pass));
     run->tapped = block;
     *q = &run->scratch.q;
     *k = &run->scratch.k;
@@ -391,11 +430,13 @@ enum vmt_status vmt_dit_tap_hidden(vmt_ctx *ctx, vmt_dit_run *run, const vmt_ten
                                    const vmt_tensor *latent, float timestep,
                                    const vmt_dit_text *text, int block, bool keep)
 {
+    const blocks_pass pass = {latent, timestep, text, block + 1, keep, false};
+
     if (block < 0 || block >= run->dit->config.layers)
         return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,
                         run->dit->config.layers - 1);
-    VMT_TRY(run_blocks(ctx, run, latent, timestep, text, block + 1, keep));
-    VMT_TRY(require_finite_stages(ctx, run));
+    VMT_TRY(run_blocks(ctx, run, &pass));
+    VMT_TRY(require_finite_stages(ctx, run, &pass));
     *hidden = &run->x;
     return VMT_OK;
 }

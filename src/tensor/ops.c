@@ -258,6 +258,36 @@ enum vmt_status vmt_linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tenso
     RUN(linear_bwd_acc, dx, dy, w);
 }
 
+enum vmt_status vmt_linear_gelu(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *u, const vmt_tensor *x,
+                                const vmt_weight *w)
+{
+    BEGIN(linear_gelu);
+    WANT(x, "RA", ANY, ANY);
+    WANT(u, "RA", axis(x, 0), ANY);
+    WANT_LIKE(y, "RA", u);
+    check_weight(&call, w, axis(u, 1), axis(x, 1));
+    if (call.status == VMT_OK && !ctx->ops->linear_gelu) {
+        VMT_TRY(ctx->ops->linear(ctx, u, x, w, VMT_EPILOGUE_NONE));
+        return ctx->ops->gelu(ctx, y, u);
+    }
+    RUN(linear_gelu, y, u, x, w);
+}
+
+enum vmt_status vmt_linear_bwd_gelu(vmt_ctx *ctx, vmt_tensor *du, const vmt_tensor *dy,
+                                    const vmt_weight *w, const vmt_tensor *u)
+{
+    BEGIN(linear_bwd_gelu);
+    WANT(dy, "RA", ANY, ANY);
+    WANT(u, "RA", axis(dy, 0), ANY);
+    WANT_LIKE(du, "RA", u);
+    check_weight(&call, w, axis(dy, 1), axis(u, 1));
+    if (call.status == VMT_OK && !ctx->ops->linear_bwd_gelu) {
+        VMT_TRY(ctx->ops->linear_bwd(ctx, du, dy, w));
+        return ctx->ops->gelu_bwd(ctx, du, du, u);
+    }
+    RUN(linear_bwd_gelu, du, dy, w, u);
+}
+
 /* ---------------------------------------------------------------- elementwise */
 
 enum vmt_status vmt_lincomb(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_tensor *z,
@@ -391,6 +421,51 @@ static void check_rms_norm_rope(struct call *call, const char *name, const vmt_t
     check_bool(call, name, head_dim % 2 == 0, "an even head dim");
     check_tensor(call, "angle_cos", angle_cos, "R", VMT_SHAPE(axis(x, 0), head_dim / 2));
     check_tensor(call, "angle_sin", angle_sin, "R", VMT_SHAPE(axis(x, 0), head_dim / 2));
+}
+
+/* y, normed, x, gate and branch of a sum with the norm of it. */
+static void check_residual_norm(struct call *call, const vmt_tensor *y, const vmt_tensor *normed,
+                                const vmt_tensor *x, const vmt_tensor *gate,
+                                const vmt_tensor *branch)
+{
+    check_tensor(call, "x", x, "R", VMT_SHAPE(ANY, ANY));
+    check_like(call, "y", y, "R", x);
+    check_like(call, "branch", branch, "RA", x);
+    check_like(call, "normed", normed, "A", x);
+    if (gate)
+        check_tensor(call, "gate", gate, "R", VMT_SHAPE(axis(x, 1)));
+}
+
+enum vmt_status vmt_residual_norm_modulate(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *normed,
+                                           const vmt_tensor *x, const vmt_tensor *gate,
+                                           const vmt_tensor *branch, const vmt_tensor *shift,
+                                           const vmt_tensor *scale, double eps)
+{
+    BEGIN(residual_norm_modulate);
+    check_residual_norm(&call, y, normed, x, gate, branch);
+    WANT(shift, "R", axis(x, 1));
+    WANT(scale, "R", axis(x, 1));
+    if (call.status == VMT_OK && !ctx->ops->residual_norm_modulate) {
+        VMT_TRY(ctx->ops->gate_residual(ctx, y, x, gate, branch));
+        return ctx->ops->norm_modulate(ctx, normed, y, shift, scale, eps);
+    }
+    RUN(residual_norm_modulate, y, normed, x, gate, branch, shift, scale, eps);
+}
+
+enum vmt_status vmt_residual_layer_norm(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *normed,
+                                        const vmt_tensor *x, const vmt_tensor *gate,
+                                        const vmt_tensor *branch, const vmt_tensor *weight,
+                                        const vmt_tensor *bias, double eps)
+{
+    BEGIN(residual_layer_norm);
+    check_residual_norm(&call, y, normed, x, gate, branch);
+    WANT(weight, "R", axis(x, 1));
+    WANT(bias, "R", axis(x, 1));
+    if (call.status == VMT_OK && !ctx->ops->residual_layer_norm) {
+        VMT_TRY(ctx->ops->gate_residual(ctx, y, x, gate, branch));
+        return ctx->ops->layer_norm(ctx, normed, y, weight, bias, eps);
+    }
+    RUN(residual_layer_norm, y, normed, x, gate, branch, weight, bias, eps);
 }
 
 enum vmt_status vmt_rms_norm_rope(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,

@@ -125,6 +125,14 @@ typedef enum vmt_status vmt_op_linear_bwd(vmt_ctx *, vmt_tensor *dx, const vmt_t
 typedef enum vmt_status vmt_op_linear_bwd_acc(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
                                               const vmt_weight *w);
 
+/* u = x Wᵀ + b; y = gelu(u): a feed-forward's first half whose backward needs u.  u, y: [N, out]
+ * R|A; y may be u, which is lost then.  NULL: one after the other. */
+typedef enum vmt_status vmt_op_linear_gelu(vmt_ctx *, vmt_tensor *y, vmt_tensor *u,
+                                           const vmt_tensor *x, const vmt_weight *w);
+/* du = gelu'(u) ⊙ (dy W).   du, u: [N, in] R|A; dy: [N, out] R|A.  NULL: one after the other. */
+typedef enum vmt_status vmt_op_linear_bwd_gelu(vmt_ctx *, vmt_tensor *du, const vmt_tensor *dy,
+                                               const vmt_weight *w, const vmt_tensor *u);
+
 /* ---- elementwise.  y may be x in all of them. */
 
 /* y = a x + b z.   All of one shape, R.  z may be y; z with b = 0 is not read (may be x). */
@@ -163,6 +171,18 @@ typedef enum vmt_status vmt_op_norm_modulate_bwd_acc(vmt_ctx *, vmt_tensor *dx,
 typedef enum vmt_status vmt_op_layer_norm(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
                                           const vmt_tensor *weight, const vmt_tensor *bias,
                                           double eps);
+/* y = x + gate ⊙ branch, normed = ŷ (1 + scale) + shift or ŷ weight + bias: the sum that ends one
+ * part of a block and the norm that begins the next.  NULL: one after the other. */
+typedef enum vmt_status vmt_op_residual_norm_modulate(vmt_ctx *, vmt_tensor *y, vmt_tensor *normed,
+                                                      const vmt_tensor *x, const vmt_tensor *gate,
+                                                      const vmt_tensor *branch,
+                                                      const vmt_tensor *shift,
+                                                      const vmt_tensor *scale, double eps);
+typedef enum vmt_status vmt_op_residual_layer_norm(vmt_ctx *, vmt_tensor *y, vmt_tensor *normed,
+                                                   const vmt_tensor *x, const vmt_tensor *gate,
+                                                   const vmt_tensor *branch,
+                                                   const vmt_tensor *weight, const vmt_tensor *bias,
+                                                   double eps);
 /* dx += LN'(dy weight; x). */
 typedef enum vmt_status vmt_op_layer_norm_bwd_acc(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
                                                   const vmt_tensor *x, const vmt_tensor *weight,
@@ -342,6 +362,8 @@ typedef struct vmt_ops {
     vmt_op_linear *linear;
     vmt_op_linear_bwd *linear_bwd;
     vmt_op_linear_bwd_acc *linear_bwd_acc;
+    vmt_op_linear_gelu *linear_gelu;
+    vmt_op_linear_bwd_gelu *linear_bwd_gelu;
 
     vmt_op_lincomb *lincomb;
     vmt_op_gelu *gelu;
@@ -355,6 +377,8 @@ typedef struct vmt_ops {
     vmt_op_norm_modulate_bwd_acc *norm_modulate_bwd_acc;
     vmt_op_layer_norm *layer_norm;
     vmt_op_layer_norm_bwd_acc *layer_norm_bwd_acc;
+    vmt_op_residual_norm_modulate *residual_norm_modulate;
+    vmt_op_residual_layer_norm *residual_layer_norm;
     vmt_op_rms_norm_rope *rms_norm_rope;
     vmt_op_rms_norm_rope_bwd *rms_norm_rope_bwd;
     vmt_op_rms_norm_channel *rms_norm_channel;

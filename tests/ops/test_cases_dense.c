@@ -32,6 +32,32 @@ static void run_linear_bwd(op_run *r)
     OP(r, linear_bwd_acc, sum, dy, w);
 }
 
+/* sizes: N, in, out; kind: 0 A, 1 R, 2 y is u; no bias */
+static void run_linear_gelu(op_run *r)
+{
+    const int64_t *s = r->size;
+    const char letter = s[3] == 1 ? 'R' : 'A';
+    vmt_tensor *x = op_in(r, letter, VMT_SHAPE(s[0], s[1]));
+    vmt_weight *w = op_weight(r, VMT_USE_LINEAR, VMT_F32, !s[4], VMT_SHAPE(s[2], s[1]));
+    vmt_tensor *u = op_out(r, "u", letter, VMT_SHAPE(s[0], s[2]));
+    vmt_tensor *y = s[3] == 2 ? u : op_out(r, "y", letter, VMT_SHAPE(s[0], s[2]));
+    OP(r, linear_gelu, y, u, x, w);
+}
+
+/* sizes: N, in, out; kind: 0 A, 1 R */
+static void run_linear_bwd_gelu(op_run *r)
+{
+    const int64_t *s = r->size;
+    const char letter = s[3] ? 'R' : 'A';
+    vmt_tensor *dy = op_in(r, letter, VMT_SHAPE(s[0], s[2]));
+    vmt_weight *w =
+        op_weight(r, VMT_USE_LINEAR | VMT_USE_BACKWARD, VMT_F32, true, VMT_SHAPE(s[2], s[1]));
+    r->gain = 4;
+    vmt_tensor *u = op_in(r, letter, VMT_SHAPE(s[0], s[1]));
+    vmt_tensor *du = op_out(r, "du", letter, VMT_SHAPE(s[0], s[1]));
+    OP(r, linear_bwd_gelu, du, dy, w, u);
+}
+
 /* sizes: Nq, Nk, n, d, bias, lse */
 static void run_attention(op_run *r)
 {
@@ -100,6 +126,11 @@ static void run_conv3d(op_run *r)
     {                                                                                              \
         "linear_bwd", name, run_linear_bwd, {__VA_ARGS__}, .ulps = 8, .ulps_bf16 = 0.5             \
     }
+/* In BF16 a backend may round the product before what it does with it. */
+#define LINEAR_GELU(name, run, ...)                                                                \
+    {                                                                                              \
+        "linear_gelu", name, run, {__VA_ARGS__}, .ulps = 16, .ulps_bf16 = 1                        \
+    }
 #define ATTENTION(name, ...)                                                                       \
     {                                                                                              \
         "attention", name, run_attention, {__VA_ARGS__}, .ulps = 16, .ulps_bf16 = 1                \
@@ -166,6 +197,14 @@ static const op_case cases[] = {
      .ulps_bf16 = 0.5},
     LINEAR_BWD("bf16 weight", 19, 70, 45, 0, VMT_BF16),
     {"linear_bwd", "integers", run_linear_bwd, {37, 65, 129, 1, VMT_F32}, FILL_INTEGERS, 1, 0, 0},
+    LINEAR_GELU("odd", run_linear_gelu, 3, 7, 5),
+    LINEAR_GELU("by eights", run_linear_gelu, 37, 64, 136),
+    LINEAR_GELU("by eights, no bias", run_linear_gelu, 64, 128, 256, 0, 1),
+    LINEAR_GELU("not kept", run_linear_gelu, 37, 64, 136, 2),
+    LINEAR_GELU("R", run_linear_gelu, 17, 48, 80, 1),
+    LINEAR_GELU("backward, odd", run_linear_bwd_gelu, 3, 7, 5),
+    LINEAR_GELU("backward, by eights", run_linear_bwd_gelu, 37, 136, 64),
+    LINEAR_GELU("backward, R", run_linear_bwd_gelu, 17, 80, 48, 1),
     ATTENTION("one", 1, 1, 1, 2),
     ATTENTION("odd", 3, 5, 2, 6, 0, 1),
     ATTENTION("self", 48, 48, 4, 16, 0, 1),

@@ -147,6 +147,25 @@ static void run_layer_norm_bwd(op_run *r)
     OP(r, layer_norm_bwd_acc, dx, dy, x, weight, 1e-6);
 }
 
+/* sizes: N, D, kind: 0 branch A, 1 branch R, 2 y is x, 3 no gate; layer norm */
+static void run_residual_norm(op_run *r)
+{
+    const int64_t *s = r->size;
+    r->scale = r->gain;
+    vmt_tensor *x = s[2] == 2 ? op_acc(r, "y", 'R', VMT_SHAPE(s[0], s[1]))
+                              : op_in(r, 'R', VMT_SHAPE(s[0], s[1]));
+    vmt_tensor *gate = s[2] == 3 ? NULL : op_in(r, 'R', VMT_SHAPE(s[1]));
+    vmt_tensor *branch = op_in(r, s[2] == 1 ? 'R' : 'A', VMT_SHAPE(s[0], s[1]));
+    vmt_tensor *y = s[2] == 2 ? x : op_out(r, "y", 'R', VMT_SHAPE(s[0], s[1]));
+    vmt_tensor *normed = op_out(r, "normed", 'A', VMT_SHAPE(s[0], s[1]));
+    r->fill = FILL_UNIFORM, r->gain = 1;
+    vmt_tensor *a = op_in(r, 'R', VMT_SHAPE(s[1])), *b = op_in(r, 'R', VMT_SHAPE(s[1]));
+    if (s[3])
+        OP(r, residual_layer_norm, y, normed, x, gate, branch, a, b, 1e-6);
+    else
+        OP(r, residual_norm_modulate, y, normed, x, gate, branch, a, b, 1e-6);
+}
+
 /* sizes: N, n, d, kind: 0 A -> A, 1 R -> R, 2 A -> R, 3 R -> A; angles */
 static void run_rms_norm_rope(op_run *r)
 {
@@ -345,15 +364,30 @@ static const op_case cases[] = {
     CASE("layer_norm", "wide", run_layer_norm, 8, 0.01, 4, 1536),
     CASE("layer_norm_bwd", "tail", run_layer_norm_bwd, 16, 0.01, 7, 67),
     CASE("layer_norm_bwd", "dy R", run_layer_norm_bwd, 16, 0.01, 7, 67, 1),
+    CASE("residual_norm", "one", run_residual_norm, 8, 0.01, 1, 8),
+    CASE("residual_norm", "tail", run_residual_norm, 8, 0.01, 7, 67),
+    CASE("residual_norm", "branch R", run_residual_norm, 8, 0.01, 7, 67, 1),
+    CASE("residual_norm", "in place", run_residual_norm, 8, 0.01, 33, 128, 2),
+    CASE("residual_norm", "no gate", run_residual_norm, 8, 0.01, 4, 1536, 3),
+    CASE("residual_norm", "layer norm, tail", run_residual_norm, 8, 0.01, 7, 67, 0, 1),
+    CASE("residual_norm", "layer norm, in place", run_residual_norm, 8, 0.01, 4, 1536, 2, 1),
     CASE("rms_norm_rope", "plain", run_rms_norm_rope, 8, 0.01, 7, 1, 67),
     CASE("rms_norm_rope", "heads", run_rms_norm_rope, 8, 0.01, 7, 5, 12, 0, 1),
     CASE("rms_norm_rope", "head dim 128", run_rms_norm_rope, 8, 0.01, 5, 3, 128, 0, 1),
+    CASE("rms_norm_rope", "a warp a row", run_rms_norm_rope, 8, 0.01, 5, 12, 128, 0, 1),
+    CASE("rms_norm_rope", "a warp a row, short", run_rms_norm_rope, 8, 0.01, 9, 4, 64, 0, 1),
+    CASE("rms_norm_rope", "a warp a row, plain", run_rms_norm_rope, 8, 0.01, 6, 12, 128),
+    CASE("rms_norm_rope", "four warps a row", run_rms_norm_rope, 8, 0.01, 3, 40, 128, 0, 1),
     CASE("rms_norm_rope", "R to R", run_rms_norm_rope, 8, 0.01, 7, 5, 12, 1, 1),
     CASE("rms_norm_rope", "R to A", run_rms_norm_rope, 8, 0.01, 7, 4, 16, 3),
     {"rms_norm_rope", "zero rows", run_rms_norm_rope, {7, 2, 10, 0, 1}, FILL_ZERO_ROWS, 1, 8, 0.01},
     CASE("rms_norm_rope_bwd", "plain", run_rms_norm_rope_bwd, 16, 0.01, 7, 1, 67),
     CASE("rms_norm_rope_bwd", "heads", run_rms_norm_rope_bwd, 16, 0.01, 7, 5, 12, 0, 1),
     CASE("rms_norm_rope_bwd", "head dim 128", run_rms_norm_rope_bwd, 16, 0.01, 5, 3, 128, 0, 1),
+    CASE("rms_norm_rope_bwd", "a warp a row", run_rms_norm_rope_bwd, 16, 0.01, 5, 12, 128, 0, 1),
+    CASE("rms_norm_rope_bwd", "a warp a row, plain", run_rms_norm_rope_bwd, 16, 0.01, 6, 4, 64),
+    CASE("rms_norm_rope_bwd", "four warps a row", run_rms_norm_rope_bwd, 16, 0.01, 3, 40, 128, 0,
+         1),
     CASE("rms_norm_rope_bwd", "R to A", run_rms_norm_rope_bwd, 16, 0.01, 7, 5, 12, 3, 1),
     CASE("rms_norm_rope_bwd", "R to R", run_rms_norm_rope_bwd, 16, 0.01, 7, 5, 12, 1, 1),
     {"rms_norm_rope_bwd",

@@ -42,6 +42,8 @@ CALL(weight_prepare, WEIGHT(0, 1), VMT_USE_LINEAR)
 CALL(linear, T(0), T(1), WEIGHT(2, 3), VMT_EPILOGUE_NONE)
 CALL(linear_bwd, T(0), T(1), BARE_WEIGHT(2))
 CALL(linear_bwd_acc, T(0), T(1), BARE_WEIGHT(2))
+CALL(linear_gelu, T(0), T(1), T(2), WEIGHT(3, 4))
+CALL(linear_bwd_gelu, T(0), T(1), BARE_WEIGHT(2), T(3))
 CALL(lincomb, T(0), T(1), T(2), 1, 1)
 CALL(gelu, T(0), T(1))
 CALL(gelu_bwd, T(0), T(1), T(2))
@@ -53,6 +55,8 @@ CALL(norm_modulate, T(0), T(1), T(2), T(3), 1e-6)
 CALL(norm_modulate_bwd_acc, T(0), T(1), T(2), T(3), 1e-6)
 CALL(layer_norm, T(0), T(1), T(2), T(3), 1e-6)
 CALL(layer_norm_bwd_acc, T(0), T(1), T(2), T(3), 1e-6)
+CALL(residual_norm_modulate, T(0), T(1), T(2), T(3), T(4), T(5), T(6), 1e-6)
+CALL(residual_layer_norm, T(0), T(1), T(2), T(3), T(4), T(5), T(6), 1e-6)
 CALL(rms_norm_rope, T(0), T(1), T(2), T(3), T(4), 1e-6)
 CALL(rms_norm_rope_bwd, T(0), T(1), T(2), T(3), T(4), T(5), 1e-6)
 CALL(rms_norm_channel, T(0), T(1), T(2), false)
@@ -102,6 +106,8 @@ static const struct {
     CASE(linear, "A3x4", "A3x5", "W4x5", "W4"),
     CASE(linear_bwd, "A3x5", "A3x4", "W4x5"),
     CASE(linear_bwd_acc, "R3x5", "A3x4", "W4x5"),
+    CASE(linear_gelu, "A3x4", "A3x4", "A3x5", "W4x5", "W4"),
+    CASE(linear_bwd_gelu, "A3x5", "A3x4", "W4x5", "A3x5"),
     CASE(lincomb, "R3x5", "R3x5", "R3x5"),
     CASE(gelu, "A3x5", "A3x5"),
     CASE(gelu_bwd, "A3x5", "A3x5", "A3x5"),
@@ -113,6 +119,8 @@ static const struct {
     CASE(norm_modulate_bwd_acc, "R3x5", "A3x5", "R3x5", "R5"),
     CASE(layer_norm, "A3x5", "R3x5", "R5", "R5"),
     CASE(layer_norm_bwd_acc, "R3x5", "A3x5", "R3x5", "R5"),
+    CASE(residual_norm_modulate, "R3x5", "A3x5", "R3x5", "R5", "A3x5", "R5", "R5"),
+    CASE(residual_layer_norm, "R3x5", "A3x5", "R3x5", "R5", "A3x5", "R5", "R5"),
     CASE(rms_norm_rope, "A3x2x4", "A3x8", "R8", "R3x2", "R3x2"),
     CASE(rms_norm_rope_bwd, "A3x8", "A3x2x4", "A3x8", "R8", "R3x2", "R3x2"),
     CASE(rms_norm_channel, "A2x3x4x5", "A2x3x4x5", "R5"),

@@ -72,7 +72,7 @@ static enum vmt_status logits(vmt_ctx *ctx, const shape *s, int64_t rows, float 
                                  .in = s->act,
                                  .out = VMT_F32,
                                  .b_turned = true};
-    return cuda_matmul_run(ctx, &product, z, x, y, NULL);
+    return cuda_matmul_run(ctx, &product, z, x, y, NULL, NULL);
 }
 
 /* P y per head, into rows of a [N, n, d] tensor. */
@@ -91,7 +91,7 @@ static enum vmt_status mix(vmt_ctx *ctx, const shape *s, int64_t rows, void *out
                                  .c_batch = s->d,
                                  .in = s->act,
                                  .out = dtype};
-    return cuda_matmul_run(ctx, &product, out, p, y, NULL);
+    return cuda_matmul_run(ctx, &product, out, p, y, NULL, NULL);
 }
 
 /* Pᵀ x per head, [Nk, n, d] F32, overwritten or added. */
@@ -112,7 +112,7 @@ static enum vmt_status spread(vmt_ctx *ctx, const shape *s, int64_t rows, float 
                                  .out = VMT_F32,
                                  .a_turned = true,
                                  .add = add};
-    return cuda_matmul_run(ctx, &product, out, p, x, NULL);
+    return cuda_matmul_run(ctx, &product, out, p, x, NULL, NULL);
 }
 
 size_t cuda_attention_products_bytes(vmt_ctx *ctx, int64_t nq, int64_t nk, int64_t heads, int64_t d,

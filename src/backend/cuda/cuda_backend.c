@@ -62,6 +62,8 @@ static void fill_table(vmt_ops *ops)
                      .linear = cuda_linear,
                      .linear_bwd = cuda_linear_bwd,
                      .linear_bwd_acc = cuda_linear_bwd_acc,
+                     .linear_gelu = cuda_linear_gelu,
+                     .linear_bwd_gelu = cuda_linear_bwd_gelu,
                      .conv3d = cuda_conv3d,
                      .attention = cuda_attention,
                      .attention_bwd = cuda_attention_bwd,

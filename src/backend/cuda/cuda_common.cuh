@@ -14,6 +14,7 @@
 #include <type_traits>
 
 enum { THREADS = 256, WARP = 32 };
+enum { EIGHT = 8 }; /* BF16 elements of 16 bytes, the widest access */
 
 __device__ inline float widen(float x)
 {

@@ -170,7 +170,7 @@ static enum vmt_status multiply(vmt_ctx *ctx, const cuda_packed *filter, vmt_ten
                                  .has_bias = filter->bias != NULL};
 
     VMT_TRY(cuda_matmul_run(ctx, &product, sums ? sums : to, a, filter->matrix,
-                            cuda_bias_for(filter, product.out)));
+                            cuda_bias_for(filter, product.out), NULL));
     if (!sums)
         return VMT_OK;
     return cuda_check(ctx, "conv3d",

@@ -65,14 +65,22 @@ cudaError_t cuda_norm(cudaStream_t s, cuda_view y, const float *x, const float *
 cudaError_t cuda_norm_bwd_acc(cudaStream_t s, float *dx, cuda_view dy, const float *x,
                               const float *factor, float plus_one, double eps, int64_t tokens,
                               int64_t dim);
+/* y = x + gate branch (gate NULL: 1), normed = ŷ (plus_one + factor) + offset.  y may be x. */
+cudaError_t cuda_residual_norm(cudaStream_t s, float *y, cuda_view normed, const float *x,
+                               const float *gate, cuda_view branch, const float *factor,
+                               const float *offset, float plus_one, double eps, int64_t tokens,
+                               int64_t dim);
+cudaError_t cuda_rms_channel(cudaStream_t s, cuda_view y, cuda_view x, const float *gamma,
+                             bool silu, int64_t rows, int64_t channels);
+
+/* ---- cuda_rope.cu: one row per token */
+
 cudaError_t cuda_rms_rope(cudaStream_t s, cuda_view y, cuda_view x, const float *weight,
                           const float *cosines, const float *sines, double eps, int64_t tokens,
                           int64_t heads, int64_t head_dim);
 cudaError_t cuda_rms_rope_bwd(cudaStream_t s, cuda_view dx, cuda_view dy, cuda_view x,
                               const float *weight, const float *cosines, const float *sines,
                               double eps, int64_t tokens, int64_t heads, int64_t head_dim);
-cudaError_t cuda_rms_channel(cudaStream_t s, cuda_view y, cuda_view x, const float *gamma,
-                             bool silu, int64_t rows, int64_t channels);
 
 /* ---- cuda_softmax.cu: rows of logits of a block of queries.  Each function works on `heads`
  * matrices at once. */

@@ -228,11 +228,11 @@ enum vmt_status cuda_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, co
                                  .c_row = out,
                                  .in = x->dtype,
                                  .out = o.sums.dtype,
-                                 .epilogue = gelu_inside ? VMT_EPILOGUE_GELU : VMT_EPILOGUE_NONE,
+                                 .epilogue = gelu_inside ? CUDA_EPILOGUE_GELU : CUDA_EPILOGUE_NONE,
                                  .b_turned = true,
                                  .has_bias = view->bias != NULL};
     VMT_TRY(cuda_matmul_run(ctx, &product, o.sums.data, x->data, o.matrix,
-                            cuda_bias_for(view, o.sums.dtype)));
+                            cuda_bias_for(view, o.sums.dtype), NULL));
     if (epilogue != VMT_EPILOGUE_NONE && !gelu_inside)
         VMT_TRY(apply(ctx, &o.sums, epilogue));
     return through_f32 ? cuda_copy(ctx, y, &o.sums) : VMT_OK;
@@ -259,7 +259,7 @@ static enum vmt_status linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor
                                  .in = dy->dtype,
                                  .out = o.sums.dtype,
                                  .add = add};
-    VMT_TRY(cuda_matmul_run(ctx, &product, o.sums.data, dy->data, o.matrix, NULL));
+    VMT_TRY(cuda_matmul_run(ctx, &product, o.sums.data, dy->data, o.matrix, NULL, NULL));
     return through_f32 ? cuda_copy(ctx, dx, &o.sums) : VMT_OK;
 }
 
@@ -273,4 +273,69 @@ enum vmt_status cuda_linear_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tens
                                     const vmt_weight *w)
 {
     return linear_bwd(ctx, dx, dy, w, true);
+}
+
+/* ---------------------------------------------------------------- products with GELU's two halves
+ */
+
+/* Whether cuBLASLt reads or writes `aux` beside a product of BF16. */
+static bool takes_aux(const vmt_tensor *x, const vmt_tensor *y, const vmt_tensor *aux)
+{
+    const bool is_bf16 = x->dtype == VMT_BF16 && y->dtype == VMT_BF16 && aux->dtype == VMT_BF16;
+
+    return is_bf16 && x->shape[1] % 8 == 0 && y->shape[1] % 8 == 0 &&
+           (uintptr_t)aux->data % 16 == 0;
+}
+
+enum vmt_status cuda_linear_gelu(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *u, const vmt_tensor *x,
+                                 const vmt_weight *w)
+{
+    const int64_t in = x->shape[1], out = y->shape[1];
+    const cuda_packed *view = NULL;
+
+    if (ctx->act != VMT_BF16 || !takes_aux(x, y, u) || y->data == u->data) {
+        VMT_TRY(cuda_linear(ctx, u, x, w, VMT_EPILOGUE_NONE));
+        return cuda_check(ctx, "linear_gelu",
+                          cuda_map(cuda_of(ctx)->stream, CUDA_GELU, cuda_view_of(y),
+                                   cuda_view_of(u), (cuda_view){NULL, u->dtype}, vmt_numel(y)));
+    }
+    VMT_TRY(cuda_weight_view(ctx, w, "linear_gelu", &view));
+    const cuda_matmul product = {.m = x->shape[0],
+                                 .n = out,
+                                 .k = in,
+                                 .a_row = in,
+                                 .b_row = in,
+                                 .c_row = out,
+                                 .in = x->dtype,
+                                 .out = y->dtype,
+                                 .epilogue = CUDA_EPILOGUE_GELU_KEEP,
+                                 .b_turned = true,
+                                 .has_bias = view->bias != NULL};
+    return cuda_matmul_run(ctx, &product, y->data, x->data, view->matrix,
+                           cuda_bias_for(view, y->dtype), u->data);
+}
+
+enum vmt_status cuda_linear_bwd_gelu(vmt_ctx *ctx, vmt_tensor *du, const vmt_tensor *dy,
+                                     const vmt_weight *w, const vmt_tensor *u)
+{
+    const int64_t in = du->shape[1], out = dy->shape[1];
+    const cuda_packed *view = NULL;
+
+    if (ctx->act != VMT_BF16 || !takes_aux(dy, du, u)) {
+        VMT_TRY(cuda_linear_bwd(ctx, du, dy, w));
+        return cuda_check(ctx, "linear_bwd_gelu",
+                          cuda_map(cuda_of(ctx)->stream, CUDA_GELU_BWD, cuda_view_of(du),
+                                   cuda_view_of(du), cuda_view_of(u), vmt_numel(du)));
+    }
+    VMT_TRY(cuda_weight_view(ctx, w, "linear_bwd_gelu", &view));
+    const cuda_matmul product = {.m = dy->shape[0],
+                                 .n = in,
+                                 .k = out,
+                                 .a_row = out,
+                                 .b_row = in,
+                                 .c_row = in,
+                                 .in = dy->dtype,
+                                 .out = du->dtype,
+                                 .epilogue = CUDA_EPILOGUE_GELU_BWD};
+    return cuda_matmul_run(ctx, &product, du->data, dy->data, view->matrix, NULL, u->data);
 }

@@ -43,14 +43,32 @@ static cublasStatus_t layout(cublasLtMatrixLayout_t *out, enum vmt_dtype dtype, 
     return s;
 }
 
+static bool has_aux(const cuda_matmul *p)
+{
+    return p->epilogue == CUDA_EPILOGUE_GELU_KEEP || p->epilogue == CUDA_EPILOGUE_GELU_BWD;
+}
+
+static cublasLtEpilogue_t epilogue_of(const cuda_matmul *p)
+{
+    switch (p->epilogue) {
+    case CUDA_EPILOGUE_GELU:
+        return p->has_bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+    case CUDA_EPILOGUE_GELU_KEEP:
+        return p->has_bias ? CUBLASLT_EPILOGUE_GELU_AUX_BIAS : CUBLASLT_EPILOGUE_GELU_AUX;
+    case CUDA_EPILOGUE_GELU_BWD:
+        return CUBLASLT_EPILOGUE_DGELU;
+    case CUDA_EPILOGUE_NONE:
+        break;
+    }
+    return p->has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+}
+
 static cublasStatus_t describe(cuda_plan *plan)
 {
     const cuda_matmul *p = &plan->product;
     const cublasOperation_t turned = CUBLAS_OP_T, plain = CUBLAS_OP_N;
-    const cublasLtEpilogue_t epilogue =
-        p->epilogue == VMT_EPILOGUE_GELU
-            ? (p->has_bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU)
-            : (p->has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT);
+    const cublasLtEpilogue_t epilogue = epilogue_of(p);
+    const int64_t aux_row = p->c_row;
     cublasStatus_t s = cublasLtMatmulDescCreate(&plan->desc, CUBLAS_COMPUTE_32F, CUDA_R_32F);
 
     if (s == CUBLAS_STATUS_SUCCESS)
@@ -62,6 +80,9 @@ static cublasStatus_t describe(cuda_plan *plan)
     if (s == CUBLAS_STATUS_SUCCESS)
         s = cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
                                            sizeof epilogue);
+    if (s == CUBLAS_STATUS_SUCCESS && has_aux(p))
+        s = cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD,
+                                           &aux_row, sizeof aux_row);
     if (s == CUBLAS_STATUS_SUCCESS)
         s = layout(&plan->b, p->in, p->b_turned ? p->k : p->n, p->b_turned ? p->n : p->k, p->b_row,
                    p->batch, p->b_batch);
@@ -183,7 +204,7 @@ static enum vmt_status find(vmt_ctx *ctx, cuda_plan **plan, const cuda_matmul *p
 }
 
 enum vmt_status cuda_matmul_run(vmt_ctx *ctx, const cuda_matmul *product, void *c, const void *a,
-                                const void *b, const void *bias)
+                                const void *b, const void *bias, void *aux)
 {
     cuda_state *state = cuda_of(ctx);
     const float one = 1, beta = product->add ? 1 : 0;
@@ -194,6 +215,9 @@ enum vmt_status cuda_matmul_run(vmt_ctx *ctx, const cuda_matmul *product, void *
     if (product->has_bias)
         s = cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
                                            sizeof bias);
+    if (s == CUBLAS_STATUS_SUCCESS && aux)
+        s = cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER,
+                                           &aux, sizeof aux);
     if (s == CUBLAS_STATUS_SUCCESS)
         s = cublasLtMatmul(state->blas, plan->desc, &one, b, plan->b, a, plan->a, &beta, c, plan->c,
                            c, plan->c, &plan->algo, state->workspace.memory, state->workspace.bytes,

@@ -54,7 +54,7 @@ static enum vmt_status logits(vmt_ctx *ctx, float *z, const float *x, const floa
                                  .in = VMT_F32,
                                  .out = VMT_F32,
                                  .b_turned = true};
-    return cuda_matmul_run(ctx, &product, z, x, y, NULL);
+    return cuda_matmul_run(ctx, &product, z, x, y, NULL, NULL);
 }
 
 /* Logits of all pairs of a frame's tokens, in scratch. */
@@ -84,9 +84,9 @@ static enum vmt_status spread_dz(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, c
                            .out = VMT_F32,
                            .add = true};
 
-    VMT_TRY(cuda_matmul_run(ctx, &product, dq->data, dz, k->data, NULL));
+    VMT_TRY(cuda_matmul_run(ctx, &product, dq->data, dz, k->data, NULL, NULL));
     product.a_turned = true;
-    return cuda_matmul_run(ctx, &product, dk->data, dz, q->data, NULL);
+    return cuda_matmul_run(ctx, &product, dk->data, dz, q->data, NULL, NULL);
 }
 
 static enum vmt_status flow_full(vmt_ctx *ctx, vmt_tensor *flow, const vmt_tensor *q,

@@ -88,6 +88,28 @@ static enum vmt_status layer_norm(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor 
                             x->shape[0], x->shape[1]));
 }
 
+static enum vmt_status residual_norm_modulate(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *normed,
+                                              const vmt_tensor *x, const vmt_tensor *gate,
+                                              const vmt_tensor *branch, const vmt_tensor *shift,
+                                              const vmt_tensor *scale, double eps)
+{
+    LAUNCH(residual_norm_modulate,
+           residual_norm(STREAM, y->data, cuda_view_of(normed), x->data, gate ? gate->data : NULL,
+                         cuda_view_of(branch), scale->data, shift->data, 1, eps, x->shape[0],
+                         x->shape[1]));
+}
+
+static enum vmt_status residual_layer_norm(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *normed,
+                                           const vmt_tensor *x, const vmt_tensor *gate,
+                                           const vmt_tensor *branch, const vmt_tensor *weight,
+                                           const vmt_tensor *bias, double eps)
+{
+    LAUNCH(residual_layer_norm,
+           residual_norm(STREAM, y->data, cuda_view_of(normed), x->data, gate ? gate->data : NULL,
+                         cuda_view_of(branch), weight->data, bias->data, 0, eps, x->shape[0],
+                         x->shape[1]));
+}
+
 static enum vmt_status layer_norm_bwd_acc(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
                                           const vmt_tensor *x, const vmt_tensor *weight, double eps)
 {
@@ -223,6 +245,8 @@ void cuda_table_rows(vmt_ops *ops)
     ops->norm_modulate_bwd_acc = norm_modulate_bwd_acc;
     ops->layer_norm = layer_norm;
     ops->layer_norm_bwd_acc = layer_norm_bwd_acc;
+    ops->residual_norm_modulate = residual_norm_modulate;
+    ops->residual_layer_norm = residual_layer_norm;
     ops->rms_norm_rope = rms_norm_rope;
     ops->rms_norm_rope_bwd = rms_norm_rope_bwd;
     ops->rms_norm_channel = rms_norm_channel;

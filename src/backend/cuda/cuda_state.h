@@ -13,6 +13,14 @@
 
 #include <cublasLt.h>
 
+/* What rides on a product: gelu; gelu with the product itself kept in `aux`; times gelu'(aux). */
+enum cuda_epilogue {
+    CUDA_EPILOGUE_NONE = 0,
+    CUDA_EPILOGUE_GELU,
+    CUDA_EPILOGUE_GELU_KEEP,
+    CUDA_EPILOGUE_GELU_BWD
+};
+
 /* c (+)= epilogue(a b + bias), row-major.   a: [m, k], b: [k, n]; rows a_row, b_row, c_row elements
  * apart; `a_turned`, `b_turned`: stored transposed ([k, m], [n, k]).  in: dtype of a and b; out: of
  * c. */
@@ -20,7 +28,7 @@ typedef struct cuda_matmul {
     int64_t m, n, k, a_row, b_row, c_row;
     int64_t batch, a_batch, b_batch, c_batch; /* 0: one product */
     enum vmt_dtype in, out;
-    enum vmt_epilogue epilogue;
+    enum cuda_epilogue epilogue;
     bool a_turned, b_turned, has_bias, add;
 } cuda_matmul;
 
@@ -129,8 +137,10 @@ static inline cuda_view cuda_view_of(const vmt_tensor *t)
 }
 
 /* ---- cuda_matmul.c */
+
+/* aux: [m, n], of the dtype and row length of c; NULL unless the epilogue has one. */
 enum vmt_status cuda_matmul_run(vmt_ctx *ctx, const cuda_matmul *product, void *c, const void *a,
-                                const void *b, const void *bias);
+                                const void *b, const void *bias, void *aux);
 void cuda_plans_free(cuda_state *state);
 
 /* ---- cuda_library.c */
@@ -169,6 +179,8 @@ bool cuda_rounds_before_bias(const cuda_packed *view, enum vmt_dtype out, int64_
 vmt_op_linear cuda_linear;
 vmt_op_linear_bwd cuda_linear_bwd;
 vmt_op_linear_bwd_acc cuda_linear_bwd_acc;
+vmt_op_linear_gelu cuda_linear_gelu;
+vmt_op_linear_bwd_gelu cuda_linear_bwd_gelu;
 
 /* ---- cuda_conv.c */
 vmt_op_conv3d cuda_conv3d;
