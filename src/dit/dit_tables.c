@@ -6,6 +6,7 @@
 #include "dit/dit_internal.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Pairs of a head given to each axis: time gets what rows and columns leave. */
 static void rope_split(int64_t head_dim, int64_t pairs[3])
@@ -15,29 +16,49 @@ static void rope_split(int64_t head_dim, int64_t pairs[3])
     pairs[0] = all - 2 * (all / 3);
 }
 
-/* Angle of pair j of an axis at position p: p · theta^(-2j / (2 pairs)). */
+/* Cosines of one axis, then sines, [length, pairs] each: pair j at position p turns by
+ * p · theta^(-2j / (2 pairs)). */
+static void fill_axis(double *cosine, double *sine, int64_t length, int64_t pairs, double theta)
+{
+    for (int64_t at = 0; at < length * pairs; at++) {
+        const double angle =
+            (double)(at / pairs) * (1.0 / pow(theta, (double)(at % pairs) / (double)pairs));
+        cosine[at] = cos(angle);
+        sine[at] = sin(angle);
+    }
+}
+
 static enum vmt_status fill_rope(vmt_ctx *ctx, vmt_dit_run *run)
 {
     const vmt_dit_config *c = &run->dit->config;
     const vmt_dit_plan *p = &run->plan;
     const int64_t half = c->dim / c->heads / 2;
+    const int64_t lengths[3] = {p->grid_f, p->grid_h, p->grid_w};
+    const int64_t rows = p->grid_f + p->grid_h + p->grid_w; /* of the axes, `half` wide at most */
     int64_t pairs[3];
-    double *table;
+    double *table, *axes[3];
 
     rope_split(2 * half, pairs);
-    VMT_TRY(vmt_alloc(ctx, (void **)&table, (size_t)(2 * run->tokens * half), sizeof *table));
+    VMT_TRY(
+        vmt_alloc(ctx, (void **)&table, (size_t)(2 * (run->tokens + rows) * half), sizeof *table));
     double *const cosine = table, *const sine = table + run->tokens * half;
+    axes[0] = table + 2 * run->tokens * half;
+    for (int axis = 0; axis < 3; axis++) {
+        const int64_t count = lengths[axis] * pairs[axis];
+        fill_axis(axes[axis], axes[axis] + count, lengths[axis], pairs[axis], c->rope_theta);
+        if (axis < 2)
+            axes[axis + 1] = axes[axis] + 2 * count;
+    }
     for (int64_t token = 0; token < run->tokens; token++) {
         const int64_t position[3] = {token / (p->grid_h * p->grid_w), token / p->grid_w % p->grid_h,
                                      token % p->grid_w};
         int64_t column = token * half;
-        for (int axis = 0; axis < 3; axis++)
-            for (int64_t j = 0; j < pairs[axis]; j++, column++) {
-                const double angle = (double)position[axis] *
-                                     (1.0 / pow(c->rope_theta, (double)j / (double)pairs[axis]));
-                cosine[column] = cos(angle);
-                sine[column] = sin(angle);
-            }
+        for (int axis = 0; axis < 3; column += pairs[axis++]) {
+            const double *row = axes[axis] + position[axis] * pairs[axis];
+            memcpy(cosine + column, row, (size_t)pairs[axis] * sizeof *row);
+            row += lengths[axis] * pairs[axis];
+            memcpy(sine + column, row, (size_t)pairs[axis] * sizeof *row);
+        }
     }
     const vmt_tensor host_cos = vmt_tensor_over(cosine, VMT_F64, VMT_SHAPE(run->tokens, half));
     const vmt_tensor host_sin = vmt_tensor_over(sine, VMT_F64, VMT_SHAPE(run->tokens, half));
