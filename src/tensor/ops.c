@@ -744,6 +744,33 @@ enum vmt_status vmt_flow_full_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *
     RUN(flow_full_bwd_acc, dq, dk, dflow, flow, q, k, geometry, logit_scale);
 }
 
+enum vmt_status vmt_flow_top(vmt_ctx *ctx, vmt_tensor *flow, const vmt_tensor *q,
+                             const vmt_tensor *k, const vmt_flow_geometry *geometry,
+                             double logit_scale, int64_t top)
+{
+    BEGIN(flow_top);
+    check_frame(&call, q, k, geometry);
+    WANT(flow, "R", axis(q, 0), 2);
+    WANT_THAT("top", top >= 1);
+    RUN(flow_top, flow, q, k, geometry, logit_scale, top);
+}
+
+enum vmt_status vmt_flow_top_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                     const vmt_tensor *dflow, const vmt_tensor *flow,
+                                     const vmt_tensor *q, const vmt_tensor *k,
+                                     const vmt_flow_geometry *geometry, double logit_scale,
+                                     int64_t top)
+{
+    BEGIN(flow_top_bwd_acc);
+    check_frame(&call, q, k, geometry);
+    WANT(flow, "R", axis(q, 0), 2);
+    WANT(dflow, "R", axis(q, 0), 2);
+    WANT_LIKE(dq, "R", q);
+    WANT_LIKE(dk, "R", q);
+    WANT_THAT("top", top >= 1);
+    RUN(flow_top_bwd_acc, dq, dk, dflow, flow, q, k, geometry, logit_scale, top);
+}
+
 enum vmt_status vmt_flow_windows(vmt_ctx *ctx, vmt_tensor *rows, vmt_tensor *cols,
                                  const vmt_tensor *q, const vmt_tensor *k,
                                  const vmt_flow_geometry *geometry, double logit_scale)
@@ -788,7 +815,7 @@ enum vmt_status vmt_flow_loss(vmt_ctx *ctx, vmt_tensor *loss, vmt_tensor *dflow,
 {
     BEGIN(flow_loss);
     WANT(loss, "R", 1);
-    WANT(flow, "R", ANY, 2);
+    WANT(flow, "R", ANY, ANY);
     WANT_LIKE(ref, "R", flow);
     if (dflow)
         WANT_LIKE(dflow, "R", flow);
@@ -844,6 +871,65 @@ enum vmt_status vmt_track_loss(vmt_ctx *ctx, vmt_tensor *loss, vmt_tensor *da, v
     if (tile_weights)
         WANT(tile_weights, "R", axis(a, 0));
     RUN(track_loss, loss, da, db, a, b, tile_weights, weight, grad_scale);
+}
+
+/* full: [T, S, C] with S of the pooling; pooled: [T, cells, C]. */
+static void check_pooling(struct call *call, const char *full_name, const vmt_tensor *full,
+                          const char *pooled_name, const vmt_tensor *pooled, const vmt_pooling *p)
+{
+    check_bool(call, "pooling",
+               p->grid_h >= 1 && p->grid_w >= 1 && p->cells_h >= 1 && p->cells_w >= 1,
+               "a grid and cells from 1x1 on");
+    check_tensor(call, full_name, full, "R", VMT_SHAPE(ANY, p->grid_h * p->grid_w, ANY));
+    check_tensor(call, pooled_name, pooled, "R",
+                 VMT_SHAPE(axis(full, 0), p->cells_h * p->cells_w, axis(full, 2)));
+}
+
+enum vmt_status vmt_pool(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                         const vmt_pooling *pooling)
+{
+    BEGIN(pool);
+    check_pooling(&call, "x", x, "y", y, pooling);
+    RUN(pool, y, x, pooling);
+}
+
+enum vmt_status vmt_pool_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                             const vmt_pooling *pooling)
+{
+    BEGIN(pool_bwd);
+    check_pooling(&call, "dx", dx, "dy", dy, pooling);
+    RUN(pool_bwd, dx, dy, pooling);
+}
+
+enum vmt_status vmt_centre(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
+{
+    BEGIN(centre);
+    WANT(x, "R", ANY, ANY, ANY);
+    WANT_LIKE(y, "R", x);
+    RUN(centre, y, x);
+}
+
+enum vmt_status vmt_unit_rows(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                              const vmt_tensor *mask)
+{
+    BEGIN(unit_rows);
+    WANT(x, "R", ANY, ANY);
+    WANT_LIKE(y, "R", x);
+    if (mask)
+        WANT(mask, "R", axis(x, 1));
+    RUN(unit_rows, y, x, mask);
+}
+
+enum vmt_status vmt_unit_rows_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                  const vmt_tensor *x, const vmt_tensor *mask)
+{
+    BEGIN(unit_rows_bwd);
+    WANT(x, "R", ANY, ANY);
+    WANT_LIKE(dx, "R", x);
+    WANT_LIKE(dy, "R", x);
+    if (mask)
+        WANT(mask, "R", axis(x, 1));
+    RUN(unit_rows_bwd, dx, dy, x, mask);
 }
 
 enum vmt_status vmt_adamw_step(vmt_ctx *ctx, vmt_tensor *x, vmt_tensor *m, vmt_tensor *v,

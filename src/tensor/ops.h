@@ -56,6 +56,8 @@ vmt_op_qk_reduce vmt_qk_reduce;
 vmt_op_qk_reduce_bwd vmt_qk_reduce_bwd;
 vmt_op_flow_full vmt_flow_full;
 vmt_op_flow_full_bwd_acc vmt_flow_full_bwd_acc;
+vmt_op_flow_top vmt_flow_top;
+vmt_op_flow_top_bwd_acc vmt_flow_top_bwd_acc;
 vmt_op_flow_windows vmt_flow_windows;
 vmt_op_flow_windowed vmt_flow_windowed;
 vmt_op_flow_windowed_bwd_acc vmt_flow_windowed_bwd_acc;
@@ -63,6 +65,11 @@ vmt_op_flow_loss vmt_flow_loss;
 vmt_op_window_mean vmt_window_mean;
 vmt_op_window_mean_bwd_acc vmt_window_mean_bwd_acc;
 vmt_op_track_loss vmt_track_loss;
+vmt_op_pool vmt_pool;
+vmt_op_pool_bwd vmt_pool_bwd;
+vmt_op_centre vmt_centre;
+vmt_op_unit_rows vmt_unit_rows;
+vmt_op_unit_rows_bwd vmt_unit_rows_bwd;
 vmt_op_adamw_step vmt_adamw_step;
 
 /* Whether preparing copies the matrix or filter, so that the file's is not read any more.  A bias

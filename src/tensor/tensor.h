@@ -73,6 +73,14 @@ typedef struct vmt_flow_geometry {
 /* Tiles of a frame: ceil(grid_h / tile_h) * ceil(grid_w / tile_w), row by row. */
 int64_t vmt_flow_tiles(const vmt_flow_geometry *geometry);
 
+/* Cells a frame of tokens is averaged over: cell a of n rows covers the token rows
+ * floor(a·grid_h/n)
+ * .. ceil((a+1)·grid_h/n) - 1, columns alike; neighbours share rows where n does not divide. */
+typedef struct vmt_pooling {
+    int64_t grid_h, grid_w;   /* tokens of a frame */
+    int64_t cells_h, cells_w; /* what they become */
+} vmt_pooling;
+
 typedef struct vmt_conv_geometry {
     int64_t stride_t, stride_h, stride_w;
     int64_t pad_top, pad_bottom, pad_left, pad_right; /* zeros; time is never padded here */
@@ -279,6 +287,16 @@ typedef enum vmt_status vmt_op_flow_full_bwd_acc(vmt_ctx *, vmt_tensor *dq, vmt_
                                                  const vmt_tensor *q, const vmt_tensor *k,
                                                  const vmt_flow_geometry *geometry,
                                                  double logit_scale);
+/* The same of each query's `top` largest logits alone, 1 <= top; the earlier key wins a tie.  top 1
+ * is arg-max, top >= S is flow_full. */
+typedef enum vmt_status vmt_op_flow_top(vmt_ctx *, vmt_tensor *flow, const vmt_tensor *q,
+                                        const vmt_tensor *k, const vmt_flow_geometry *geometry,
+                                        double logit_scale, int64_t top);
+typedef enum vmt_status vmt_op_flow_top_bwd_acc(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk,
+                                                const vmt_tensor *dflow, const vmt_tensor *flow,
+                                                const vmt_tensor *q, const vmt_tensor *k,
+                                                const vmt_flow_geometry *geometry,
+                                                double logit_scale, int64_t top);
 /* Where each tile looks: its centre token against all keys, the expected position, a window
  * there. rows: [tiles, window_h] I32, cols: [tiles, window_w] I32: token rows and columns of
  * the window's entries.  No gradient: it only chooses indices. FRAME: centre clamped into the
@@ -299,8 +317,8 @@ vmt_op_flow_windowed_bwd_acc(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk, const vm
                              const vmt_tensor *rows, const vmt_tensor *cols,
                              const vmt_flow_geometry *geometry, double logit_scale);
 /* *loss += weight Σ_s m_s |flow_s - ref_s|²; dflow = 2 grad_scale weight m_s (flow - ref).
- *   loss: [1] R; flow, ref, dflow: [S, 2] R; token_weights m: [S] R or NULL (= 1); dflow may be
- * NULL. */
+ *   loss: [1] R; flow, ref, dflow: [S, C] R, C = 2 of a flow; token_weights m: [S] R or NULL (= 1);
+ * dflow may be NULL. */
 typedef enum vmt_status vmt_op_flow_loss(vmt_ctx *, vmt_tensor *loss, vmt_tensor *dflow,
                                          const vmt_tensor *flow, const vmt_tensor *ref,
                                          const vmt_tensor *token_weights, double weight,
@@ -322,6 +340,20 @@ typedef enum vmt_status vmt_op_track_loss(vmt_ctx *, vmt_tensor *loss, vmt_tenso
                                           vmt_tensor *db, const vmt_tensor *a, const vmt_tensor *b,
                                           const vmt_tensor *tile_weights, double weight,
                                           double grad_scale);
+/* y = mean over the tokens of each cell.   y: [T, cells, C] R, cells row by row; x: [T, S, C] R. */
+typedef enum vmt_status vmt_op_pool(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                    const vmt_pooling *pooling);
+/* dx = Σ over the cells a token is in: dy of the cell / its tokens. */
+typedef enum vmt_status vmt_op_pool_bwd(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                        const vmt_pooling *pooling);
+/* y = x - mean of x over axis 1.   [n, G, C] R; y may be x.  It is its own backward. */
+typedef enum vmt_status vmt_op_centre(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
+/* y = m ⊙ x / max(‖m ⊙ x‖₂, 1e-6) of each row.   x, y: [n, C] R; mask m: [C] R or NULL (= 1). */
+typedef enum vmt_status vmt_op_unit_rows(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
+                                         const vmt_tensor *mask);
+/* dx = m ⊙ (dy - y (y·dy)) / ‖m ⊙ x‖₂; m ⊙ dy / 1e-6 where the norm is less. */
+typedef enum vmt_status vmt_op_unit_rows_bwd(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
+                                             const vmt_tensor *x, const vmt_tensor *mask);
 /* One AdamW step, in place on x, m, v (all R, one shape): x *= 1 - lr·decay; m = β₁m + (1-β₁)g;
  * v = β₂v + (1-β₂)g²; x -= lr/(1-β₁ᵏ) · m / (√v/√(1-β₂ᵏ) + eps), k = step. */
 typedef enum vmt_status vmt_op_adamw_step(vmt_ctx *, vmt_tensor *x, vmt_tensor *m, vmt_tensor *v,
@@ -401,6 +433,8 @@ typedef struct vmt_ops {
     vmt_op_qk_reduce_bwd *qk_reduce_bwd;
     vmt_op_flow_full *flow_full;
     vmt_op_flow_full_bwd_acc *flow_full_bwd_acc;
+    vmt_op_flow_top *flow_top;
+    vmt_op_flow_top_bwd_acc *flow_top_bwd_acc;
     vmt_op_flow_windows *flow_windows;
     vmt_op_flow_windowed *flow_windowed;
     vmt_op_flow_windowed_bwd_acc *flow_windowed_bwd_acc;
@@ -408,6 +442,11 @@ typedef struct vmt_ops {
     vmt_op_window_mean *window_mean;
     vmt_op_window_mean_bwd_acc *window_mean_bwd_acc;
     vmt_op_track_loss *track_loss;
+    vmt_op_pool *pool;
+    vmt_op_pool_bwd *pool_bwd;
+    vmt_op_centre *centre;
+    vmt_op_unit_rows *unit_rows;
+    vmt_op_unit_rows_bwd *unit_rows_bwd;
     vmt_op_adamw_step *adamw_step;
 } vmt_ops;
 

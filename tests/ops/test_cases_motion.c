@@ -45,6 +45,23 @@ static void run_flow_full(op_run *r)
     OP(r, flow_full_bwd_acc, dq, dk, dflow, flow, q, k, &g, 1.5);
 }
 
+/* Of integers, that the same keys are kept in float and double. */
+static void run_flow_top(op_run *r)
+{
+    const int64_t tokens = r->size[0] * r->size[1], d = r->size[6];
+    const vmt_flow_geometry g = geometry_of(r);
+    vmt_tensor *q = op_in(r, 'R', VMT_SHAPE(tokens, d)), *k = op_in(r, 'R', VMT_SHAPE(tokens, d));
+    r->fill = FILL_UNIFORM;
+    r->gain = 1;
+    vmt_tensor *dflow = op_in(r, 'R', VMT_SHAPE(tokens, 2));
+    vmt_tensor *flow = op_out(r, "flow", 'R', VMT_SHAPE(tokens, 2));
+    vmt_tensor *dq = op_acc(r, "dq", 'R', VMT_SHAPE(tokens, d));
+    vmt_tensor *dk = op_acc(r, "dk", 'R', VMT_SHAPE(tokens, d));
+    r->scale = 4 * (double)(r->size[0] + r->size[1]);
+    OP(r, flow_top, flow, q, k, &g, 0.5, r->size[7]);
+    OP(r, flow_top_bwd_acc, dq, dk, dflow, flow, q, k, &g, 0.5, r->size[7]);
+}
+
 /* Predicted places must not lie on the edge between two integers: the same numbers in float and
  * double would then choose other windows. */
 static void run_flow_windows(op_run *r)
@@ -84,16 +101,19 @@ static void run_flow_windowed(op_run *r)
     OP(r, window_mean_bwd_acc, dk_mean, dmean, rows, cols, &g);
 }
 
-/* ---- losses.  sizes: rows, columns (track), kind: 0 without, 1 with weights; 2 loss only */
+/* ---- losses.  sizes: rows, columns (track), kind: 0 without, 1 with weights; 2 loss only; columns
+ * (flow) */
 
 static void run_flow_loss(op_run *r)
 {
     const int64_t *s = r->size;
     r->scale = 3 * r->gain * r->gain; /* the largest square and more */
-    vmt_tensor *flow = op_in(r, 'R', VMT_SHAPE(s[0], 2)), *ref = op_in(r, 'R', VMT_SHAPE(s[0], 2));
+    const int64_t width = s[3] ? s[3] : 2;
+    vmt_tensor *flow = op_in(r, 'R', VMT_SHAPE(s[0], width));
+    vmt_tensor *ref = op_in(r, 'R', VMT_SHAPE(s[0], width));
     vmt_tensor *m = s[2] == 1 ? op_in(r, 'R', VMT_SHAPE(s[0])) : NULL;
     vmt_tensor *loss = op_acc(r, "loss", 'R', VMT_SHAPE(1));
-    vmt_tensor *dflow = s[2] == 2 ? NULL : op_out(r, "dflow", 'R', VMT_SHAPE(s[0], 2));
+    vmt_tensor *dflow = s[2] == 2 ? NULL : op_out(r, "dflow", 'R', VMT_SHAPE(s[0], width));
     OP(r, flow_loss, loss, dflow, flow, ref, m, 0.3, 5);
 }
 
@@ -108,6 +128,44 @@ static void run_track_loss(op_run *r)
     vmt_tensor *da = s[2] == 2 ? NULL : op_acc(r, "da", 'R', VMT_SHAPE(s[0], s[1]));
     vmt_tensor *db = s[2] == 2 ? NULL : op_acc(r, "db", 'R', VMT_SHAPE(s[0], s[1]));
     OP(r, track_loss, loss, da, db, a, b, m, 0.3, 5);
+}
+
+/* ---- features of hidden states.  sizes: frames, grid h, w, cells h, w, channels, kind: 0 without,
+ * 1 with a mask */
+
+static void run_pool(op_run *r)
+{
+    const int64_t *s = r->size;
+    const vmt_pooling p = {.grid_h = s[1], .grid_w = s[2], .cells_h = s[3], .cells_w = s[4]};
+    vmt_tensor *x = op_in(r, 'R', VMT_SHAPE(s[0], s[1] * s[2], s[5]));
+    vmt_tensor *dy = op_in(r, 'R', VMT_SHAPE(s[0], s[3] * s[4], s[5]));
+    vmt_tensor *y = op_out(r, "y", 'R', VMT_SHAPE(s[0], s[3] * s[4], s[5]));
+    vmt_tensor *dx = op_out(r, "dx", 'R', VMT_SHAPE(s[0], s[1] * s[2], s[5]));
+    OP(r, pool, y, x, &p);
+    OP(r, pool_bwd, dx, dy, &p);
+}
+
+static void run_centre(op_run *r)
+{
+    const int64_t *s = r->size;
+    vmt_tensor *x = op_in(r, 'R', VMT_SHAPE(s[0], s[1], s[5]));
+    vmt_tensor *y = op_out(r, "y", 'R', VMT_SHAPE(s[0], s[1], s[5]));
+    vmt_tensor *z = op_acc(r, "in place", 'R', VMT_SHAPE(s[0], s[1], s[5]));
+    OP(r, centre, y, x);
+    OP(r, centre, z, z);
+}
+
+static void run_unit_rows(op_run *r)
+{
+    const int64_t *s = r->size;
+    vmt_tensor *x = op_in(r, 'R', VMT_SHAPE(s[0], s[5]));
+    r->fill = FILL_UNIFORM;
+    vmt_tensor *dy = op_in(r, 'R', VMT_SHAPE(s[0], s[5]));
+    vmt_tensor *m = s[6] ? op_in(r, 'R', VMT_SHAPE(s[5])) : NULL;
+    vmt_tensor *y = op_out(r, "y", 'R', VMT_SHAPE(s[0], s[5]));
+    vmt_tensor *dx = op_out(r, "dx", 'R', VMT_SHAPE(s[0], s[5]));
+    OP(r, unit_rows, y, x, m);
+    OP(r, unit_rows_bwd, dx, dy, x, m);
 }
 
 /* sizes: count, step */
@@ -152,6 +210,16 @@ static const op_case cases[] = {
      1000,
      0.05},
     {"flow_full", "zero rows", run_flow_full, {4, 5, 3, 4, 3, 3, 8}, FILL_ZERO_ROWS, 1, 64, 0.005},
+#define TOP(note, ...)                                                                             \
+    {                                                                                              \
+        "flow_top", note, run_flow_top, {__VA_ARGS__}, FILL_INTEGERS, 1, 64, 0.005                 \
+    }
+    TOP("one", 1, 1, 1, 1, 1, 1, 1, 1),
+    TOP("arg-max", 5, 7, 1, 1, 1, 1, 11, 1),
+    TOP("eight, many ties", 6, 9, 1, 1, 1, 1, 2, 8),
+    TOP("all but one", 4, 5, 1, 1, 1, 1, 8, 19),
+    TOP("more than there are", 4, 5, 1, 1, 1, 1, 8, 99),
+    TOP("wide", 12, 32, 1, 1, 1, 1, 64, 8),
     CASE("flow_windows", "frame", run_flow_windows, 0, 7, 9, 3, 4, 5, 5, 8, 0),
     CASE("flow_windows", "frame, even window", run_flow_windows, 0, 7, 9, 2, 4, 4, 6, 8, 0),
     CASE("flow_windows", "frame, whole window", run_flow_windows, 0, 5, 6, 3, 4, 5, 6, 8, 0),
@@ -177,11 +245,22 @@ static const op_case cases[] = {
     CASE("flow_loss", "odd", run_flow_loss, 4, 37, 1),
     CASE("flow_loss", "weights", run_flow_loss, 4, 37, 1, 1),
     CASE("flow_loss", "loss only", run_flow_loss, 4, 37, 1, 2),
+    CASE("flow_loss", "wide rows", run_flow_loss, 4, 7, 1, 1, 33),
     CASE("track_loss", "one", run_track_loss, 8, 1, 1),
     CASE("track_loss", "odd", run_track_loss, 8, 7, 25),
     CASE("track_loss", "weights", run_track_loss, 8, 7, 25, 1),
     CASE("track_loss", "loss only", run_track_loss, 8, 7, 25, 2),
     {"track_loss", "zero rows", run_track_loss, {9, 25}, FILL_ZERO_ROWS, 1, 8, 0.001},
+    CASE("pool", "one", run_pool, 4, 1, 1, 1, 1, 1, 1),
+    CASE("pool", "whole frame", run_pool, 4, 3, 6, 7, 1, 1, 37),
+    CASE("pool", "cells that share rows", run_pool, 4, 2, 6, 7, 4, 4, 300),
+    CASE("pool", "more cells than tokens", run_pool, 4, 2, 2, 3, 4, 4, 5),
+    CASE("centre", "one", run_centre, 4, 1, 1, 1, 1, 1, 1),
+    CASE("centre", "odd", run_centre, 4, 3, 16, 1, 1, 1, 37),
+    CASE("unit_rows", "one", run_unit_rows, 8, 1, 1, 1, 1, 1, 1),
+    CASE("unit_rows", "odd", run_unit_rows, 8, 5, 1, 1, 1, 1, 333),
+    CASE("unit_rows", "mask", run_unit_rows, 8, 5, 1, 1, 1, 1, 333, 1),
+    {"unit_rows", "zero rows", run_unit_rows, {4, 1, 1, 1, 1, 21}, FILL_ZERO_ROWS, 1, 8, 0.001},
     CASE("adamw_step", "one", run_adamw, 8, 1, 1),
     CASE("adamw_step", "first", run_adamw, 8, 1031, 1),
     CASE("adamw_step", "later", run_adamw, 8, 1031, 7),

@@ -367,6 +367,8 @@ static double flow_loss_of(struct problem *p)
     vmt_tensor *t = p->tensors;
     if (p->kind == 0)
         CHECK_OK(p->ctx, vmt_flow_full(p->ctx, &t[3], &t[0], &t[1], &p->geometry, 1.3));
+    else if (p->kind == 3)
+        CHECK_OK(p->ctx, vmt_flow_top(p->ctx, &t[3], &t[0], &t[1], &p->geometry, 1.3, 5));
     else
         CHECK_OK(p->ctx,
                  vmt_flow_windowed(p->ctx, &t[3], &t[0], &t[1], &t[6], &t[7], &p->geometry, 1.3));
@@ -384,7 +386,7 @@ static vmt_tensor indices(struct problem *p, int64_t limit, int64_t tiles, int64
     return t;
 }
 
-/* kind 0: flow_full; 1: windowed, frame, ragged tiles; 2: windowed, released */
+/* kind 0: flow_full; 1: windowed, frame, ragged tiles; 2: windowed, released; 3: flow_top */
 static struct problem flow_problem(const char *op, int kind)
 {
     struct problem p = open_problem(op, 19);
@@ -415,9 +417,9 @@ static struct problem flow_problem(const char *op, int kind)
 static void flow_gradient(void **state)
 {
     static const char *const names[] = {"flow_full_bwd_acc", "flow_windowed_bwd_acc",
-                                        "flow_windowed released"};
+                                        "flow_windowed released", "flow_top_bwd_acc"};
     (void)state;
-    for (int kind = 0; kind < 3; kind++) {
+    for (int kind = 0; kind < 4; kind++) {
         struct problem p = flow_problem(names[kind], kind);
         vmt_tensor *t = p.tensors;
         p.loss = flow_loss_of;
@@ -425,6 +427,9 @@ static void flow_gradient(void **state)
         if (kind == 0)
             CHECK_OK(p.ctx, vmt_flow_full_bwd_acc(p.ctx, &t[4], &t[5], &t[2], &t[3], &t[0], &t[1],
                                                   &p.geometry, 1.3));
+        else if (kind == 3)
+            CHECK_OK(p.ctx, vmt_flow_top_bwd_acc(p.ctx, &t[4], &t[5], &t[2], &t[3], &t[0], &t[1],
+                                                 &p.geometry, 1.3, 5));
         else
             CHECK_OK(p.ctx, vmt_flow_windowed_bwd_acc(p.ctx, &t[4], &t[5], &t[2], &t[3], &t[0],
                                                       &t[1], &t[6], &t[7], &p.geometry, 1.3));
@@ -510,6 +515,53 @@ static void track_loss_gradient(void **state)
     check_problem(&p);
 }
 
+/* ---------------------------------------------------------------- features of hidden states */
+
+static const vmt_pooling POOLING = {.grid_h = 3, .grid_w = 5, .cells_h = 2, .cells_w = 3};
+
+/* tensors: x, r, y, dx, mask; kind 0: pool; 1: centre; 2: unit_rows; 3: with a mask */
+static double feature_loss(struct problem *p)
+{
+    vmt_tensor *t = p->tensors;
+    if (p->kind == 0)
+        CHECK_OK(p->ctx, vmt_pool(p->ctx, &t[2], &t[0], &POOLING));
+    else if (p->kind == 1)
+        CHECK_OK(p->ctx, vmt_centre(p->ctx, &t[2], &t[0]));
+    else
+        CHECK_OK(p->ctx, vmt_unit_rows(p->ctx, &t[2], &t[0], p->kind == 3 ? &t[4] : NULL));
+    return dot(&t[2], &t[1]);
+}
+
+static void feature_gradient(void **state)
+{
+    static const char *const names[] = {"pool_bwd", "centre", "unit_rows_bwd",
+                                        "unit_rows_bwd mask"};
+    (void)state;
+    for (int kind = 0; kind < 4; kind++) {
+        struct problem p = open_problem(names[kind], 22);
+        vmt_tensor *t = p.tensors;
+        const int rank = kind < 2 ? 3 : 2;
+        const int64_t in[][3] = {{2, 15, 4}, {2, 7, 4}, {5, 9}, {5, 9}};
+        const int64_t out[][3] = {{2, 6, 4}, {2, 7, 4}, {5, 9}, {5, 9}};
+        t[0] = draw(&p, rank, in[kind]);
+        t[1] = draw(&p, rank, out[kind]);
+        t[2] = draw(&p, rank, out[kind]);
+        t[3] = draw(&p, rank, in[kind]);
+        t[4] = fresh(&p, 0.1, 1, VMT_SHAPE(9));
+        if (kind == 0)
+            CHECK_OK(p.ctx, vmt_pool_bwd(p.ctx, &t[3], &t[1], &POOLING));
+        else if (kind == 1)
+            CHECK_OK(p.ctx, vmt_centre(p.ctx, &t[3], &t[1]));
+        else
+            CHECK_OK(p.ctx,
+                     vmt_unit_rows_bwd(p.ctx, &t[3], &t[1], &t[0], kind == 3 ? &t[4] : NULL));
+        differentiate(&p, &t[0], &t[3]);
+        p.kind = kind;
+        p.loss = feature_loss;
+        check_problem(&p);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +571,7 @@ int main(void)
         cmocka_unit_test(patches_gradient),   cmocka_unit_test(reduce_gradient),
         cmocka_unit_test(flow_gradient),      cmocka_unit_test(mean_gradient),
         cmocka_unit_test(flow_loss_gradient), cmocka_unit_test(track_loss_gradient),
+        cmocka_unit_test(feature_gradient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,7 @@ struct arguments {
 typedef enum vmt_status call_fn(struct arguments *a);
 
 static const vmt_flow_geometry geometry = {3, 4, 2, 3, 2, 3, VMT_POSITIONS_FRAME};
+static const vmt_pooling pooling = {3, 4, 2, 2};
 static const vmt_conv_geometry convolution = {1, 1, 1, 1, 1, 1, 1};
 static const vmt_adamw settings = {1e-3, 0.9, 0.999, 1e-8, 0.01, 1};
 static const int64_t patch[3] = {1, 2, 2};
@@ -75,6 +76,8 @@ CALL(qk_reduce, T(0), T(1), VMT_REDUCE_RELEASED)
 CALL(qk_reduce_bwd, T(0), T(1), VMT_REDUCE_RELEASED)
 CALL(flow_full, T(0), T(1), T(2), &geometry, 1)
 CALL(flow_full_bwd_acc, T(0), T(1), T(2), T(3), T(4), T(5), &geometry, 1)
+CALL(flow_top, T(0), T(1), T(2), &geometry, 1, 3)
+CALL(flow_top_bwd_acc, T(0), T(1), T(2), T(3), T(4), T(5), &geometry, 1, 3)
 CALL(flow_windows, T(0), T(1), T(2), T(3), &geometry, 1)
 CALL(flow_windowed, T(0), T(1), T(2), T(3), T(4), &geometry, 1)
 CALL(flow_windowed_bwd_acc, T(0), T(1), T(2), T(3), T(4), T(5), T(6), T(7), &geometry, 1)
@@ -82,6 +85,11 @@ CALL(flow_loss, T(0), T(1), T(2), T(3), T(4), 1, 1)
 CALL(window_mean, T(0), T(1), T(2), T(3), &geometry)
 CALL(window_mean_bwd_acc, T(0), T(1), T(2), T(3), &geometry)
 CALL(track_loss, T(0), T(1), T(2), T(3), T(4), T(5), 1, 1)
+CALL(pool, T(0), T(1), &pooling)
+CALL(pool_bwd, T(0), T(1), &pooling)
+CALL(centre, T(0), T(1))
+CALL(unit_rows, T(0), T(1), T(2))
+CALL(unit_rows_bwd, T(0), T(1), T(2), T(3))
 CALL(adamw_step, T(0), T(1), T(2), T(3), &settings)
 
 /* Arguments in order, "R3x5": the dtype letter R (F32), A (BF16), W (F32 weight) or I (I32), then
@@ -140,6 +148,8 @@ static const struct {
     CASE(qk_reduce_bwd, "A4x2x4", "R4x4"),
     CASE(flow_full, "R12x2", "R12x5", "R12x5"),
     CASE(flow_full_bwd_acc, "R12x5", "R12x5", "R12x2", "R12x2", "R12x5", "R12x5"),
+    CASE(flow_top, "R12x2", "R12x5", "R12x5"),
+    CASE(flow_top_bwd_acc, "R12x5", "R12x5", "R12x2", "R12x2", "R12x5", "R12x5"),
     CASE(flow_windows, "I4x2", "I4x3", "R12x5", "R12x5"),
     CASE(flow_windowed, "R12x2", "R12x5", "R12x5", "I4x2", "I4x3"),
     CASE(flow_windowed_bwd_acc, "R12x5", "R12x5", "R12x2", "R12x2", "R12x5", "R12x5", "I4x2",
@@ -148,6 +158,11 @@ static const struct {
     CASE(window_mean, "R4x5", "R12x5", "I4x2", "I4x3"),
     CASE(window_mean_bwd_acc, "R12x5", "R4x5", "I4x2", "I4x3"),
     CASE(track_loss, "R1", "R4x5", "R4x5", "R4x5", "R4x5", "R4"),
+    CASE(pool, "R2x4x5", "R2x12x5"),
+    CASE(pool_bwd, "R2x12x5", "R2x4x5"),
+    CASE(centre, "R2x3x5", "R2x3x5"),
+    CASE(unit_rows, "R3x5", "R3x5", "R5"),
+    CASE(unit_rows_bwd, "R3x5", "R3x5", "R3x5", "R5"),
     CASE(adamw_step, "R7", "R7", "R7", "R7"),
 };
 enum { CASES = sizeof cases / sizeof cases[0] };

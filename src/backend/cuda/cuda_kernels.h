@@ -168,7 +168,7 @@ cudaError_t cuda_flow_windowed_dz(cudaStream_t s, float *z, const float *dflow, 
 
 cudaError_t cuda_flow_loss(cudaStream_t s, float *loss, float *dflow, const float *flow,
                            const float *ref, const float *token_weights, double weight,
-                           float factor, int64_t tokens);
+                           float factor, int64_t tokens, int64_t width);
 cudaError_t cuda_window_mean(cudaStream_t s, float *mean, const float *k, const int32_t *rows,
                              const int32_t *cols, cuda_flow_geometry g, int64_t d);
 cudaError_t cuda_window_mean_bwd(cudaStream_t s, float *dk, const float *dmean, const int32_t *rows,
@@ -177,6 +177,27 @@ cudaError_t cuda_window_mean_bwd(cudaStream_t s, float *dk, const float *dmean, 
 cudaError_t cuda_track_loss(cudaStream_t s, float *loss, float *da, float *db, double *norms,
                             const float *a, const float *b, const float *tile_weights,
                             double weight, double grad_scale, int64_t tiles, int64_t channels);
+
+/* ---- cuda_feature.cu */
+
+typedef struct cuda_pooling {
+    int grid_h, grid_w, cells_h, cells_w;
+} cuda_pooling;
+
+/* All but the `top` largest of each row of z [rows, keys] become -infinity. */
+cudaError_t cuda_keep_top(cudaStream_t s, float *z, int64_t rows, int64_t keys, int64_t top);
+/* x: [frames, S, d]; y: [frames, cells, d]. */
+cudaError_t cuda_pool(cudaStream_t s, float *y, const float *x, cuda_pooling p, int64_t frames,
+                      int64_t d);
+cudaError_t cuda_pool_bwd(cudaStream_t s, float *dx, const float *dy, cuda_pooling p,
+                          int64_t frames, int64_t d);
+/* x, y: [n, group, d]. */
+cudaError_t cuda_centre(cudaStream_t s, float *y, const float *x, int64_t n, int64_t group,
+                        int64_t d);
+cudaError_t cuda_unit_rows(cudaStream_t s, float *y, const float *x, const float *mask, int64_t n,
+                           int64_t d);
+cudaError_t cuda_unit_rows_bwd(cudaStream_t s, float *dx, const float *dy, const float *x,
+                               const float *mask, int64_t n, int64_t d);
 
 #ifdef __cplusplus
 }

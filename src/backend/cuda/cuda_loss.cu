@@ -8,13 +8,14 @@ enum { MEAN_CHANNELS = 32, MEAN_GROUPS = 16 };
 
 /* One block of threads: a frame's flow is small. */
 __global__ void flow_loss(float *loss, float *dflow, const float *flow, const float *ref,
-                          const float *weights, double weight, float factor, int64_t count)
+                          const float *weights, double weight, float factor, int64_t width,
+                          int64_t count)
 {
     __shared__ double room[33];
     double sum = 0;
 
     for (int64_t i = threadIdx.x; i < count; i += blockDim.x) {
-        const float difference = flow[i] - ref[i], share = weights ? weights[i / 2] : 1;
+        const float difference = flow[i] - ref[i], share = weights ? weights[i / width] : 1;
         sum += (double)share * ((double)difference * (double)difference);
         if (dflow)
             dflow[i] = factor * share * difference;
@@ -26,9 +27,10 @@ __global__ void flow_loss(float *loss, float *dflow, const float *flow, const fl
 
 extern "C" cudaError_t cuda_flow_loss(cudaStream_t s, float *loss, float *dflow, const float *flow,
                                       const float *ref, const float *token_weights, double weight,
-                                      float factor, int64_t tokens)
+                                      float factor, int64_t tokens, int64_t width)
 {
-    flow_loss<<<1, 1024, 0, s>>>(loss, dflow, flow, ref, token_weights, weight, factor, 2 * tokens);
+    flow_loss<<<1, 1024, 0, s>>>(loss, dflow, flow, ref, token_weights, weight, factor, width,
+                                 width * tokens);
     return cudaGetLastError();
 }
 

@@ -116,6 +116,42 @@ static enum vmt_status flow_full_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tenso
     return spread_dz(ctx, dq, dk, z, q, k);
 }
 
+/* Logits of all pairs, of which each query keeps its largest. */
+static enum vmt_status top_logits(vmt_ctx *ctx, float **z, const vmt_tensor *q, const vmt_tensor *k,
+                                  int64_t top)
+{
+    VMT_TRY(pair_logits(ctx, z, q, k));
+    LAUNCH(flow_top, keep_top(STREAM, *z, q->shape[0], q->shape[0], top));
+}
+
+static enum vmt_status flow_top(vmt_ctx *ctx, vmt_tensor *flow, const vmt_tensor *q,
+                                const vmt_tensor *k, const vmt_flow_geometry *geometry,
+                                double logit_scale, int64_t top)
+{
+    const int64_t tokens = q->shape[0];
+    float *z = NULL;
+
+    VMT_TRY(top_logits(ctx, &z, q, k, top));
+    LAUNCH(flow_top, flow_expect(STREAM, flow->data, z, logit_factor(logit_scale, q->shape[1]),
+                                 tokens, tokens, (int)geometry->grid_w, true));
+}
+
+static enum vmt_status flow_top_bwd_acc(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                        const vmt_tensor *dflow, const vmt_tensor *flow,
+                                        const vmt_tensor *q, const vmt_tensor *k,
+                                        const vmt_flow_geometry *geometry, double logit_scale,
+                                        int64_t top)
+{
+    float *z = NULL;
+
+    VMT_TRY(top_logits(ctx, &z, q, k, top));
+    VMT_TRY(cuda_check(ctx, "flow_top_bwd_acc",
+                       cuda_flow_full_dz(STREAM, z, dflow->data, flow->data,
+                                         logit_factor(logit_scale, q->shape[1]), q->shape[0],
+                                         (int)geometry->grid_w)));
+    return spread_dz(ctx, dq, dk, z, q, k);
+}
+
 static enum vmt_status flow_windows(vmt_ctx *ctx, vmt_tensor *rows, vmt_tensor *cols,
                                     const vmt_tensor *q, const vmt_tensor *k,
                                     const vmt_flow_geometry *geometry, double logit_scale)
@@ -170,7 +206,7 @@ static enum vmt_status flow_loss(vmt_ctx *ctx, vmt_tensor *loss, vmt_tensor *dfl
 {
     LAUNCH(flow_loss, flow_loss(STREAM, loss->data, dflow ? dflow->data : NULL, flow->data,
                                 ref->data, token_weights ? token_weights->data : NULL, weight,
-                                (float)(2 * grad_scale * weight), flow->shape[0]));
+                                (float)(2 * grad_scale * weight), flow->shape[0], flow->shape[1]));
 }
 
 static enum vmt_status window_mean(vmt_ctx *ctx, vmt_tensor *mean, const vmt_tensor *k,
@@ -201,6 +237,46 @@ static enum vmt_status track_loss(vmt_ctx *ctx, vmt_tensor *loss, vmt_tensor *da
                                   weight, grad_scale, a->shape[0], a->shape[1]));
 }
 
+static cuda_pooling pooling_of(const vmt_pooling *p)
+{
+    return (cuda_pooling){.grid_h = (int)p->grid_h,
+                          .grid_w = (int)p->grid_w,
+                          .cells_h = (int)p->cells_h,
+                          .cells_w = (int)p->cells_w};
+}
+
+static enum vmt_status pool(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                            const vmt_pooling *pooling)
+{
+    LAUNCH(pool, pool(STREAM, y->data, x->data, pooling_of(pooling), x->shape[0], x->shape[2]));
+}
+
+static enum vmt_status pool_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                const vmt_pooling *pooling)
+{
+    LAUNCH(pool_bwd,
+           pool_bwd(STREAM, dx->data, dy->data, pooling_of(pooling), dx->shape[0], dx->shape[2]));
+}
+
+static enum vmt_status centre(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x)
+{
+    LAUNCH(centre, centre(STREAM, y->data, x->data, x->shape[0], x->shape[1], x->shape[2]));
+}
+
+static enum vmt_status unit_rows(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                                 const vmt_tensor *mask)
+{
+    LAUNCH(unit_rows,
+           unit_rows(STREAM, y->data, x->data, mask ? mask->data : NULL, x->shape[0], x->shape[1]));
+}
+
+static enum vmt_status unit_rows_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
+                                     const vmt_tensor *x, const vmt_tensor *mask)
+{
+    LAUNCH(unit_rows_bwd, unit_rows_bwd(STREAM, dx->data, dy->data, x->data,
+                                        mask ? mask->data : NULL, x->shape[0], x->shape[1]));
+}
+
 static enum vmt_status adamw_step(vmt_ctx *ctx, vmt_tensor *x, vmt_tensor *m, vmt_tensor *v,
                                   const vmt_tensor *g, const vmt_adamw *adamw)
 {
@@ -222,6 +298,8 @@ void cuda_table_motion(vmt_ops *ops)
     ops->qk_reduce_bwd = qk_reduce_bwd;
     ops->flow_full = flow_full;
     ops->flow_full_bwd_acc = flow_full_bwd_acc;
+    ops->flow_top = flow_top;
+    ops->flow_top_bwd_acc = flow_top_bwd_acc;
     ops->flow_windows = flow_windows;
     ops->flow_windowed = flow_windowed;
     ops->flow_windowed_bwd_acc = flow_windowed_bwd_acc;
@@ -229,5 +307,10 @@ void cuda_table_motion(vmt_ops *ops)
     ops->window_mean = window_mean;
     ops->window_mean_bwd_acc = window_mean_bwd_acc;
     ops->track_loss = track_loss;
+    ops->pool = pool;
+    ops->pool_bwd = pool_bwd;
+    ops->centre = centre;
+    ops->unit_rows = unit_rows;
+    ops->unit_rows_bwd = unit_rows_bwd;
     ops->adamw_step = adamw_step;
 }

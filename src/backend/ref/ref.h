@@ -169,6 +169,8 @@ REF_OP(qk_reduce);
 REF_OP(qk_reduce_bwd);
 REF_OP(flow_full);
 REF_OP(flow_full_bwd_acc);
+REF_OP(flow_top);
+REF_OP(flow_top_bwd_acc);
 REF_OP(flow_windows);
 REF_OP(flow_windowed);
 REF_OP(flow_windowed_bwd_acc);
@@ -176,6 +178,11 @@ REF_OP(flow_loss);
 REF_OP(window_mean);
 REF_OP(window_mean_bwd_acc);
 REF_OP(track_loss);
+REF_OP(pool);
+REF_OP(pool_bwd);
+REF_OP(centre);
+REF_OP(unit_rows);
+REF_OP(unit_rows_bwd);
 REF_OP(adamw_step);
 
 #endif

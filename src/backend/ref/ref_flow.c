@@ -119,6 +119,101 @@ enum vmt_status REF(flow_full_bwd_acc)(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor 
     return VMT_OK;
 }
 
+/* ---------------------------------------------------------------- the best keys of a frame */
+
+/* All but the `top` largest of z become -infinity; the earlier one wins a tie.   best: [top]. */
+static void keep_top(real *z, int64_t count, int64_t top, real *best)
+{
+    int64_t held = 0, equal = 0;
+
+    if (top >= count)
+        return;
+    for (int64_t p = 0; p < count; p++) { /* best: the largest so far, falling */
+        int64_t at = held;
+        if (held == top && !(z[p] > best[top - 1]))
+            continue;
+        held += held < top;
+        at = at < top ? at : top - 1;
+        for (; at > 0 && best[at - 1] < z[p]; at--)
+            best[at] = best[at - 1];
+        best[at] = z[p];
+    }
+    for (int64_t n = 0; n < top; n++)
+        equal += best[n] == best[top - 1];
+    for (int64_t p = 0; p < count; p++)
+        if (!(z[p] > best[top - 1]) && !(z[p] == best[top - 1] && equal-- > 0))
+            z[p] = -(real)INFINITY;
+}
+
+/* As flow_full over the `top` best keys of each query. */
+enum vmt_status REF(flow_top)(vmt_ctx *ctx, vmt_tensor *flow, const vmt_tensor *q,
+                              const vmt_tensor *k, const vmt_flow_geometry *geometry,
+                              double logit_scale, int64_t top)
+{
+    const int64_t tokens = q->shape[0], d = q->shape[1];
+    const int64_t own = tokens + ref_min(top, tokens);
+    const real s = logit_factor(logit_scale, d);
+    real *shared, *scratch;
+
+    VMT_TRY(REF(scratch)(ctx, tokens * (d + 2), own, &shared, &scratch));
+    real *const u = shared + tokens * d, *const v = u + tokens;
+    REF(load_matrix)(NULL, shared, k, tokens, d, d, 0);
+    frame_positions(u, v, geometry);
+    REF_PARALLEL_FOR(ctx)
+    for (int64_t i = 0; i < tokens; i++) {
+        real *a = scratch + own * ref_thread(), *out = (real *)flow->data + 2 * i;
+        double position[2];
+        logits(a, (const real *)q->data + i * d, shared, d, tokens, s);
+        keep_top(a, tokens, top, a + tokens);
+        REF(softmax)(a, tokens);
+        expected_position(a, u, v, tokens, position);
+        out[0] = (real)(position[0] - (double)u[i]);
+        out[1] = (real)(position[1] - (double)v[i]);
+    }
+    return VMT_OK;
+}
+
+/* Which keys a query kept is known by its row alone: dz of all pairs is held, [tokens, tokens]. */
+enum vmt_status REF(flow_top_bwd_acc)(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                      const vmt_tensor *dflow, const vmt_tensor *flow,
+                                      const vmt_tensor *q, const vmt_tensor *k,
+                                      const vmt_flow_geometry *geometry, double logit_scale,
+                                      int64_t top)
+{
+    const int64_t tokens = q->shape[0], d = q->shape[1], own = tokens + d;
+    const real s = logit_factor(logit_scale, d), *qs = q->data, *ks = k->data;
+    const real *g = dflow->data, *flows = flow->data;
+    real *columns, *scratch;
+
+    VMT_TRY(REF(scratch)(ctx, tokens * (d + 2 + tokens), own, &columns, &scratch));
+    real *const u = columns + tokens * d, *const v = u + tokens, *const dz = v + tokens;
+    REF(load_matrix)(NULL, columns, k, tokens, d, d, 0);
+    frame_positions(u, v, geometry);
+    REF_PARALLEL_FOR(ctx)
+    for (int64_t i = 0; i < tokens; i++) {
+        real *best = scratch + own * ref_thread(), *row = best + tokens, *z = dz + i * tokens;
+        const real mean_u = flows[2 * i] + u[i], mean_v = flows[2 * i + 1] + v[i];
+        logits(z, qs + i * d, columns, d, tokens, s);
+        keep_top(z, tokens, top, best);
+        REF(softmax)(z, tokens);
+        for (int64_t p = 0; p < tokens; p++)
+            z[p] *= s * (g[2 * i] * (u[p] - mean_u) + g[2 * i + 1] * (v[p] - mean_v));
+        REF(weighted_rows)(row, z, ks, tokens, d);
+        for (int64_t c = 0; c < d; c++)
+            ((real *)dq->data)[i * d + c] += row[c];
+    }
+    REF_PARALLEL_FOR(ctx)
+    for (int64_t p = 0; p < tokens; p++) {
+        real *column = scratch + own * ref_thread(), *row = column + tokens;
+        for (int64_t i = 0; i < tokens; i++)
+            column[i] = dz[i * tokens + p];
+        REF(weighted_rows)(row, column, qs, tokens, d);
+        for (int64_t c = 0; c < d; c++)
+            ((real *)dk->data)[p * d + c] += row[c];
+    }
+    return VMT_OK;
+}
+
 /* ---------------------------------------------------------------- where each tile looks */
 
 /* Entry indices of one axis: window of `count` around `centre`, which lies in [0, size). */

@@ -57,7 +57,7 @@ enum vmt_status REF(qk_reduce_bwd)(vmt_ctx *ctx, vmt_tensor *dq, const vmt_tenso
 }
 
 /* *loss += weight Σ_s m_s |flow_s - ref_s|²;  dflow = 2 grad_scale weight m_s (flow - ref).
- *   loss: [1] R; flow, ref, dflow: [S, 2] R; token_weights m: [S] R or NULL; dflow or NULL. */
+ *   loss: [1] R; flow, ref, dflow: [S, C] R; token_weights m: [S] R or NULL; dflow or NULL. */
 enum vmt_status REF(flow_loss)(vmt_ctx *ctx, vmt_tensor *loss, vmt_tensor *dflow,
                                const vmt_tensor *flow, const vmt_tensor *ref,
                                const vmt_tensor *token_weights, double weight, double grad_scale)
@@ -65,11 +65,12 @@ enum vmt_status REF(flow_loss)(vmt_ctx *ctx, vmt_tensor *loss, vmt_tensor *dflow
     const real *flows = flow->data, *refs = ref->data;
     const real *m = token_weights ? token_weights->data : NULL;
     const real factor = (real)(2 * grad_scale * weight);
+    const int64_t width = flow->shape[1];
     double sum = 0;
 
     (void)ctx;
-    for (int64_t i = 0; i < 2 * flow->shape[0]; i++) {
-        const real difference = flows[i] - refs[i], share = m ? m[i / 2] : 1;
+    for (int64_t i = 0; i < width * flow->shape[0]; i++) {
+        const real difference = flows[i] - refs[i], share = m ? m[i / width] : 1;
         sum += (double)share * ((double)difference * (double)difference);
         if (dflow)
             ((real *)dflow->data)[i] = factor * share * difference;

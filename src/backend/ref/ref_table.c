@@ -72,6 +72,8 @@ const vmt_ops REF(vmt_ops) = {
     .qk_reduce_bwd = REF(qk_reduce_bwd),
     .flow_full = REF(flow_full),
     .flow_full_bwd_acc = REF(flow_full_bwd_acc),
+    .flow_top = REF(flow_top),
+    .flow_top_bwd_acc = REF(flow_top_bwd_acc),
     .flow_windows = REF(flow_windows),
     .flow_windowed = REF(flow_windowed),
     .flow_windowed_bwd_acc = REF(flow_windowed_bwd_acc),
@@ -79,6 +81,11 @@ const vmt_ops REF(vmt_ops) = {
     .window_mean = REF(window_mean),
     .window_mean_bwd_acc = REF(window_mean_bwd_acc),
     .track_loss = REF(track_loss),
+    .pool = REF(pool),
+    .pool_bwd = REF(pool_bwd),
+    .centre = REF(centre),
+    .unit_rows = REF(unit_rows),
+    .unit_rows_bwd = REF(unit_rows_bwd),
     .adamw_step = REF(adamw_step),
 };
 
