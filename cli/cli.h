@@ -110,6 +110,8 @@ typedef struct cli_session {
  * Returns 0 or the exit code; close in any case. */
 int cli_session_open(cli_session *session, cli_options *options, bool with_model);
 void cli_session_close(cli_session *session);
+/* session->settings anew, as the options say; method: in place of theirs, or NULL. */
+enum vmt_status cli_fill_settings(cli_session *session, const char *method);
 /* The reference as the options say, and when it begins; `limited`: where no size or count was asked
  * for, no larger and no longer than what the model was made for. */
 enum vmt_status cli_read_reference(cli_session *session, vmt_clip *clip, bool limited);
@@ -154,5 +156,6 @@ int cli_bench(cli_options *options);
 int cli_completion(cli_options *options);
 int cli_manual(cli_options *options);
 int cli_devices(cli_options *options);
+int cli_methods(cli_options *options);
 
 #endif

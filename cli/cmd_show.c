@@ -86,6 +86,12 @@ static int run(show_job *j, const cli_options *o)
     enum vmt_status status = media_check_output(j->s.ctx, o->output, &options);
 
     cli_reporter_init(&j->reporter, o);
+    if (status == VMT_OK && !o->motion) {
+        const vmt_method_row *row = vmt_method_at((size_t)j->s.settings.motion.method);
+        if (row && !row->flow)
+            return cli_fail_text(VMT_E_UNSUPPORTED, "method %s measures no flow to show",
+                                 row->name);
+    }
     if (status == VMT_OK)
         status = o->motion ? from_file(j, o) : by_model(j, o);
     cli_reporter_finish(&j->reporter, j->seconds);

@@ -39,6 +39,11 @@ const cli_command cli_commands[] = {
      "  fastvmt info models/tiny\n  fastvmt info out.mp4\n"
      "  fastvmt info --check Wan2.1-T2V-1.3B\n",
      cli_info, "igx"},
+    {"methods", "[-m MODEL]",
+     "Lists the methods of motion transfer, and what each takes of a model.",
+     "  fastvmt methods\n  fastvmt methods -m models/tiny\n"
+     "  fastvmt methods -m Wan2.1-T2V-1.3B --size 832x480 --frames 81 --recompute 0\n",
+     cli_methods, "mscg"},
     {"probe", "CASE.safetensors -o OUT.safetensors",
      "Runs one conformance case and writes what was computed (on backend ref unless named).",
      "  fastvmt probe dit_a.safetensors -o out.safetensors --backend ref\n", cli_probe, "ocgx"},

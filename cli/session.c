@@ -55,7 +55,7 @@ int cli_fail_text(enum vmt_status status, const char *format, ...)
     return exit_code(status);
 }
 
-static enum vmt_status fill_settings(cli_session *s)
+enum vmt_status cli_fill_settings(cli_session *s, const char *method)
 {
     const cli_options *o = s->options;
     enum vmt_status status;
@@ -66,8 +66,16 @@ static enum vmt_status fill_settings(cli_session *s)
     if (status == VMT_OK && !preset && !strcmp(o->command, "generate") &&
         !strcmp(s->settings.preset, "paper"))
         status = vmt_settings_init(s->ctx, &s->settings, s->model, "wan");
+    /* the method gives a schedule that the other options change, wherever it stands among them */
+    for (int i = 0; !method && i < o->setting_count; i++)
+        if (!strcmp(o->settings[i].name, "method"))
+            method = o->settings[i].value;
+    if (status == VMT_OK && method)
+        status = vmt_settings_set(s->ctx, &s->settings, "method", method);
     for (int i = 0; status == VMT_OK && i < o->setting_count; i++)
-        status = vmt_settings_set(s->ctx, &s->settings, o->settings[i].name, o->settings[i].value);
+        if (strcmp(o->settings[i].name, "method") != 0)
+            status =
+                vmt_settings_set(s->ctx, &s->settings, o->settings[i].name, o->settings[i].value);
     return status;
 }
 
@@ -100,7 +108,7 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
         return 0;
     status = vmt_model_open(s->ctx, &s->model, &options->paths);
     if (status == VMT_OK)
-        status = fill_settings(s);
+        status = cli_fill_settings(s, NULL);
     return status == VMT_OK ? 0 : cli_fail(s, status);
 }
 

@@ -168,6 +168,21 @@ enum vmt_variant {
                             */
 };
 
+/* How the motion of the reference is measured and imposed; docs/methods.md. */
+enum vmt_method {
+    VMT_METHOD_FASTVMT =
+        0,              /* attention motion flow in sliding windows, gradients reused (default) */
+    VMT_METHOD_DITFLOW, /* dense flow of all frame pairs, in its published form */
+    VMT_METHOD_DITFLOW_10,  /* FastVMT's flow without its reductions: dense, all pairs, no reuse */
+    VMT_METHOD_MOFT,        /* spatial means of hidden states, from frame to frame */
+    VMT_METHOD_SMM,         /* the same of a few cells of the frame */
+    VMT_METHOD_MOTIONCLONE, /* flow of the largest attention weights alone */
+    VMT_METHOD_FLOWMOTION,  /* clean estimates; no gradient through the network */
+    VMT_METHOD_NONE,        /* no guidance: the noised reference is denoised */
+    VMT_METHOD_NOISE,       /* no guidance, from pure noise: plain text-to-video */
+    VMT_METHOD_COUNT
+};
+
 enum vmt_ref_time {
     VMT_REF_STEP =
         0,        /* the reference's flow from its latent noised to the step's sigma, each step */
@@ -193,6 +208,7 @@ enum { VMT_OPTION_NAME_BYTES = 32 };
  * Source: FastVMT, section "method", and the constants of its released code.
  */
 typedef struct vmt_motion_settings {
+    int32_t method;       /* enum vmt_method; vmt_settings_set gives its schedule, too */
     int32_t variant;      /* enum vmt_variant */
     int32_t ref_time;     /* enum vmt_ref_time */
     int32_t block;        /* tapped DiT block, counted from 0 */
@@ -202,7 +218,8 @@ typedef struct vmt_motion_settings {
     float lr_first, lr_last; /* rate of inner step j: first - (first - last) * j / inner_steps */
     int32_t grad_reuse_interval; /* inner steps served by one computed gradient [interval]; 1: no
                                     reuse */
-    int32_t amf_window;          /* side of the key window, tokens, odd or even [l] */
+    int32_t amf_window;          /* side of the key window, tokens, odd or even [l]; 0: no windows,
+                                    every token looks at the whole frame */
     int32_t amf_tile[2];         /* query tile, tokens: rows, columns */
     int32_t max_frame_gap;  /* frames i..i+max_frame_gap-1 are compared with frame i [sf, span] */
     float logit_scale;      /* factor on q.k/sqrt(head_dim) [tau] */
@@ -210,7 +227,16 @@ typedef struct vmt_motion_settings {
     float track_weight;     /* weight of the corresponding-window loss */
     float last_pair_weight; /* weight of the farthest frame pair; nearer ones linearly up to 1 */
     float weight_decay, beta1, beta2, adam_eps;
+    int32_t top_k;       /* motionclone: attention weights a token keeps */
+    int32_t smm_pool;    /* smm: cells of a frame's side */
+    float moft_channels; /* moft: share of the channels kept, those that change most */
 } vmt_motion_settings;
+
+/* What setting the method changes. */
+typedef struct vmt_schedule {
+    int32_t guided_steps, inner_steps, grad_reuse_interval, init;
+    float guide_until, lr_first, lr_last, logit_scale, strength;
+} vmt_schedule;
 
 /*
  * Everything that decides a result.  Fill with vmt_settings_init, then change fields, or set them
@@ -238,6 +264,7 @@ typedef struct vmt_settings {
     int32_t vae_tiling;  /* enum vmt_vae_tiling */
     int32_t vae_tile_stride[2]; /* blend: from tile to tile; 0: half a tile */
     vmt_motion_settings motion;
+    vmt_schedule fastvmt; /* the preset's, of method fastvmt, from which the others' follow */
     char preset[VMT_OPTION_NAME_BYTES]; /* name of the preset these came from */
 } vmt_settings;
 
@@ -251,7 +278,8 @@ VMT_API VMT_MUST_CHECK enum vmt_status
 vmt_settings_init(vmt_ctx *ctx, vmt_settings *settings, const vmt_model *model, const char *preset);
 
 /**
- * Sets one field by its option name ("steps", "amf-tile", …) from text ("50", "3x4", …).
+ * Sets one field by its option name ("steps", "amf-tile", …) from text ("50", "3x4", …).  "method"
+ * sets the method's schedule, too (vmt_schedule; docs/methods.md): set it before the others.
  * Errors: VMT_E_ARG with the accepted range.
  */
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_settings_set(vmt_ctx *ctx, vmt_settings *settings,
@@ -274,6 +302,19 @@ VMT_API const vmt_option *vmt_option_at(size_t index);
  */
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_settings_get(vmt_ctx *ctx, const vmt_settings *settings,
                                                         const char *name, char *text, size_t size);
+
+/* What is known of a method. */
+typedef struct vmt_method_row {
+    const char *name;  /* as vmt_settings_set takes it */
+    const char *about; /* one line */
+    const char *paper; /* where it was published; "" for none and noise */
+    const char *taps;  /* what it reads of the network: "q, k", "hidden", "velocity"; "" */
+    int32_t flow;      /* 1: it measures a flow, which a motion field shows; else 0 */
+} vmt_method_row;
+
+/** Row `index` of the methods, in the order of enum vmt_method; NULL past its end.  Static memory.
+ */
+VMT_API const vmt_method_row *vmt_method_at(size_t index);
 
 /* ---------------------------------------------------------------- runs */
 
@@ -319,8 +360,10 @@ typedef struct vmt_plan {
     int64_t model_width, model_height, model_frames; /* padded to what the model needs */
     int64_t grid_f, grid_h, grid_w;                  /* tokens */
     int32_t steps, guided_steps;
-    int32_t gradients;                     /* computed, of guided_steps * inner_steps */
-    int32_t recompute;                     /* level chosen */
+    int32_t gradients;       /* computed, of guided_steps * inner_steps */
+    int32_t forward_blocks;  /* blocks of the network that one gradient's forwards go through */
+    int32_t backward_blocks; /* and its backward; 0: the method needs none */
+    int32_t recompute;       /* level chosen */
     uint64_t phase_bytes[VMT_PHASE_COUNT]; /* arenas, clips, converted weights of each phase */
     uint64_t mapped_bytes;                 /* weights used where they lie in the files */
     uint64_t peak_bytes;                   /* largest phase */

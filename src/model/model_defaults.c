@@ -46,7 +46,7 @@ static const struct field FIELDS[] = {
     {"motion", "temperature", FIELD_FLOAT, MOTION(logit_scale), 1e-3, 1000, NULL},
     {"motion", "frame_range", FIELD_INT32, MOTION(max_frame_gap), 1, 1000, NULL},
     {"motion", "tile", FIELD_PAIR, MOTION(amf_tile), 1, 1024, NULL},
-    {"motion", "window", FIELD_INT32, MOTION(amf_window), 1, 1024, NULL},
+    {"motion", "window", FIELD_INT32, MOTION(amf_window), 0, 1024, NULL},
     {"motion", "amf_weight", FIELD_FLOAT, MOTION(amf_weight), 0, 1e6, NULL},
     {"motion", "track_weight", FIELD_FLOAT, MOTION(track_weight), 0, 1e6, NULL},
     {"motion", "last_pair_weight", FIELD_FLOAT, MOTION(last_pair_weight), 0, 1, NULL},

@@ -10,7 +10,9 @@ enum vmt_status vmt_flow_forward(vmt_ctx *ctx, const vmt_flow_plan *plan, vmt_te
         vmt_tensor out = vmt_index(flow, pair.index);
         const vmt_tensor q = vmt_index(Q, pair.i), k = vmt_index(K, pair.j);
 
-        if (pair.i == pair.j) {
+        if (!pair.windowed && plan->top) {
+            VMT_TRY(vmt_flow_top(ctx, &out, &q, &k, &plan->geometry, plan->logit_scale, plan->top));
+        } else if (!pair.windowed) {
             VMT_TRY(vmt_flow_full(ctx, &out, &q, &k, &plan->geometry, plan->logit_scale));
         } else {
             const vmt_tensor rows = vmt_index(&windows->rows, pair.window);
@@ -33,7 +35,10 @@ enum vmt_status vmt_flow_backward_acc(vmt_ctx *ctx, const vmt_flow_plan *plan, v
         const vmt_tensor q = vmt_index(Q, pair.i), k = vmt_index(K, pair.j);
         const vmt_tensor out = vmt_index(flow, pair.index), dout = vmt_index(dflow, pair.index);
 
-        if (pair.i == pair.j) {
+        if (!pair.windowed && plan->top) {
+            VMT_TRY(vmt_flow_top_bwd_acc(ctx, &dq, &dk, &dout, &out, &q, &k, &plan->geometry,
+                                         plan->logit_scale, plan->top));
+        } else if (!pair.windowed) {
             VMT_TRY(vmt_flow_full_bwd_acc(ctx, &dq, &dk, &dout, &out, &q, &k, &plan->geometry,
                                           plan->logit_scale));
         } else {
@@ -59,7 +64,7 @@ enum vmt_status vmt_flow_distance(vmt_ctx *ctx, const vmt_flow_plan *plan, vmt_t
         vmt_tensor dmine = vmt_index(dflow, pair.index);
 
         for (int64_t r = 0; r < count; r++) {
-            const vmt_tensor theirs = vmt_index(references[r].flow, pair.index);
+            const vmt_tensor theirs = vmt_index(references[r].features, pair.index);
             const double weight = references[r].weight * pair.weight / (double)plan->pairs;
             vmt_tensor tokens;
 
@@ -72,4 +77,66 @@ enum vmt_status vmt_flow_distance(vmt_ctx *ctx, const vmt_flow_plan *plan, vmt_t
         }
     }
     return VMT_OK;
+}
+
+/* ---------------------------------------------------------------- from and to a block's q, k */
+
+enum vmt_status vmt_flow_layout(vmt_ctx *ctx, vmt_arena *arena, const vmt_flow_plan *plan,
+                                vmt_flow_memory *memory)
+{
+    vmt_flow_memory *const m = memory;
+    vmt_tensor *const heads[] = {&m->dq, &m->dk}, *const features[] = {&m->Q, &m->K, &m->dQ,
+                                                                       &m->dK};
+    vmt_tensor *const flows[] = {&m->flow, &m->dflow};
+
+    for (int i = 0; i < 2; i++)
+        VMT_TRY(vmt_take(ctx, arena, heads[i], ctx->act,
+                         VMT_SHAPE(plan->frames * plan->tokens, plan->heads, plan->head_dim)));
+    for (int i = 0; i < 4; i++)
+        VMT_TRY(vmt_take(ctx, arena, features[i], ctx->real,
+                         VMT_SHAPE(plan->frames, plan->tokens, plan->feature_dim)));
+    for (int i = 0; i < 2; i++)
+        VMT_TRY(vmt_take(ctx, arena, flows[i], ctx->real, VMT_SHAPE(plan->pairs, plan->tokens, 2)));
+    VMT_TRY(vmt_take(ctx, arena, &m->scratch, ctx->real, VMT_SHAPE(plan->tokens, 2)));
+    return vmt_windows_layout(ctx, arena, plan, &m->windows);
+}
+
+/* [frames, tokens, feature_dim] as the rows that q or k make: [N, head_dim], or all heads apart. */
+static vmt_tensor feature_rows(const vmt_flow_plan *plan, const vmt_tensor *t)
+{
+    const int64_t rows = plan->frames * plan->tokens;
+
+    return plan->keeps_heads ? vmt_reshape(t, VMT_SHAPE(rows, plan->heads, plan->head_dim))
+                             : vmt_reshape(t, VMT_SHAPE(rows, plan->head_dim));
+}
+
+enum vmt_status vmt_flow_of(vmt_ctx *ctx, const vmt_flow_plan *plan, vmt_flow_memory *memory,
+                            vmt_tensor *flow, const vmt_tensor *q, const vmt_tensor *k)
+{
+    vmt_tensor Q = feature_rows(plan, &memory->Q), K = feature_rows(plan, &memory->K);
+
+    if (plan->keeps_heads) {
+        VMT_TRY(vmt_copy(ctx, &Q, q));
+        VMT_TRY(vmt_copy(ctx, &K, k));
+    } else {
+        VMT_TRY(vmt_qk_reduce(ctx, &Q, q, plan->reduction));
+        VMT_TRY(vmt_qk_reduce(ctx, &K, k, plan->reduction));
+    }
+    VMT_TRY(vmt_windows_choose(ctx, plan, &memory->windows, &memory->Q, &memory->K));
+    return vmt_flow_forward(ctx, plan, flow, &memory->windows, &memory->Q, &memory->K);
+}
+
+enum vmt_status vmt_flow_back(vmt_ctx *ctx, const vmt_flow_plan *plan, vmt_flow_memory *memory)
+{
+    vmt_flow_memory *const m = memory;
+    const vmt_tensor dQ = feature_rows(plan, &m->dQ), dK = feature_rows(plan, &m->dK);
+
+    VMT_TRY(vmt_flow_backward_acc(ctx, plan, &m->dQ, &m->dK, &m->dflow, &m->flow, &m->windows,
+                                  &m->Q, &m->K));
+    if (plan->keeps_heads) {
+        VMT_TRY(vmt_copy(ctx, &m->dq, &dQ));
+        return vmt_copy(ctx, &m->dk, &dK);
+    }
+    VMT_TRY(vmt_qk_reduce_bwd(ctx, &m->dq, &dQ, plan->reduction));
+    return vmt_qk_reduce_bwd(ctx, &m->dk, &dK, plan->reduction);
 }

@@ -15,8 +15,9 @@ static void weigh(const vmt_flow_plan *plan, vmt_frame_pair *pair)
 {
     const double far = (double)(pair->j - pair->i);
 
+    pair->windowed = plan->windowed && pair->i < pair->j;
     pair->weight = 1.0;
-    if (plan->frame_span > 1)
+    if (plan->frame_span > 1 && !plan->all_pairs)
         pair->weight += (plan->last_pair_weight - 1.0) * far / (double)(plan->frame_span - 1);
 }
 
@@ -36,12 +37,12 @@ bool vmt_frame_pair_valid(const vmt_flow_plan *plan, const vmt_frame_pair *pair)
 void vmt_frame_pair_next(const vmt_flow_plan *plan, vmt_frame_pair *pair)
 {
     pair->index++;
-    if (pair->i < pair->j)
-        pair->window++;
+    pair->window += pair->windowed;
     pair->j++;
-    if (pair->j == least(plan->frames, pair->i + plan->frame_span)) {
+    if (pair->j ==
+        (plan->all_pairs ? plan->frames : least(plan->frames, pair->i + plan->frame_span))) {
         pair->i++;
-        pair->j = pair->i;
+        pair->j = plan->all_pairs ? 0 : pair->i;
     }
     weigh(plan, pair);
 }
@@ -54,9 +55,11 @@ static enum vmt_status check_ranges(vmt_ctx *ctx, const vmt_motion_settings *m)
         return vmt_fail(ctx, VMT_E_ARG,
                         "amf-tile: %" PRId32 "x%" PRId32 ", both must be at least 1",
                         m->amf_tile[0], m->amf_tile[1]);
-    if (m->amf_window < 1)
-        return vmt_fail(ctx, VMT_E_ARG, "amf-window: %" PRId32 ", must be at least 1",
+    if (m->amf_window < 0)
+        return vmt_fail(ctx, VMT_E_ARG, "amf-window: %" PRId32 ", must be at least 0",
                         m->amf_window);
+    if (m->method == VMT_METHOD_MOTIONCLONE && m->top_k < 1)
+        return vmt_fail(ctx, VMT_E_ARG, "top-k: %" PRId32 ", must be at least 1", m->top_k);
     if (m->max_frame_gap < 1)
         return vmt_fail(ctx, VMT_E_ARG, "max-frame-gap: %" PRId32 ", must be at least 1",
                         m->max_frame_gap);
@@ -71,6 +74,13 @@ static enum vmt_status check_released(vmt_ctx *ctx, const vmt_flow_plan *plan, i
 {
     const vmt_flow_geometry *g = &plan->geometry;
 
+    if (plan->frames * plan->tokens % plan->heads != 0)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "variant released: %" PRId64 " tokens do not divide by %" PRId64
+                        " heads; choose another size, or variant paper",
+                        plan->frames * plan->tokens, plan->heads);
+    if (!plan->windowed)
+        return VMT_OK;
     if (window % 2 == 0 || least(g->grid_h, g->grid_w) <= window / 2)
         return vmt_fail(ctx, VMT_E_ARG,
                         "variant released on %" PRId64 "x%" PRId64 " tokens: amf-window %" PRId64
@@ -82,12 +92,36 @@ static enum vmt_status check_released(vmt_ctx *ctx, const vmt_flow_plan *plan, i
                         " does not divide the %" PRId64 "x%" PRId64
                         " tokens of a frame; choose one that does, or variant paper",
                         g->tile_h, g->tile_w, g->grid_h, g->grid_w);
-    if (plan->frames * plan->tokens % plan->heads != 0)
-        return vmt_fail(ctx, VMT_E_ARG,
-                        "variant released: %" PRId64 " tokens do not divide by %" PRId64
-                        " heads; choose another size, or variant paper",
-                        plan->frames * plan->tokens, plan->heads);
     return VMT_OK;
+}
+
+/* Where the methods differ. */
+static void choose_method(vmt_flow_plan *plan, const vmt_motion_settings *settings)
+{
+    plan->feature_dim = plan->head_dim;
+    plan->windowed = settings->method == VMT_METHOD_FASTVMT && settings->amf_window > 0;
+    switch ((enum vmt_method)settings->method) {
+    case VMT_METHOD_DITFLOW:
+        plan->all_pairs = plan->keeps_heads = true;
+        plan->feature_dim = plan->heads * plan->head_dim;
+        /* a token's logits of all heads are averaged: q·k / (heads · √head_dim) */
+        plan->logit_scale /= sqrt((double)plan->heads);
+        return;
+    case VMT_METHOD_DITFLOW_10:
+        plan->all_pairs = true;
+        return;
+    case VMT_METHOD_MOTIONCLONE:
+        plan->top = settings->top_k;
+        return;
+    case VMT_METHOD_FASTVMT:
+    case VMT_METHOD_MOFT:
+    case VMT_METHOD_SMM:
+    case VMT_METHOD_FLOWMOTION:
+    case VMT_METHOD_NONE:
+    case VMT_METHOD_NOISE:
+    case VMT_METHOD_COUNT:
+        return;
+    }
 }
 
 enum vmt_status vmt_flow_plan_make(vmt_ctx *ctx, vmt_flow_plan *plan,
@@ -115,11 +149,12 @@ enum vmt_status vmt_flow_plan_make(vmt_ctx *ctx, vmt_flow_plan *plan,
         .logit_scale = (double)settings->logit_scale,
         .last_pair_weight = (double)settings->last_pair_weight,
     };
+    choose_method(plan, settings);
     if (released)
         VMT_TRY(check_released(ctx, plan, window));
     plan->tiles = vmt_flow_tiles(&plan->geometry);
     for (int64_t i = 0; i < plan->frames; i++)
-        plan->pairs += least(plan->frames - i, plan->frame_span);
-    plan->windowed_pairs = plan->pairs - plan->frames;
+        plan->pairs += plan->all_pairs ? plan->frames : least(plan->frames - i, plan->frame_span);
+    plan->windowed_pairs = plan->windowed ? plan->pairs - plan->frames : 0;
     return VMT_OK;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
- * Which frames are compared with which, and how a frame is cut into tiles and windows: what flow,
- * windows and losses share.  Made once per run from the settings and the token grid.
+ * Which frames are compared with which, over which keys, and how a frame is cut into tiles and
+ * windows: what flow, windows and losses share.  Made once per run from the settings and the token
+ * grid; the methods of one family differ in nothing but this (docs/methods.md).
  */
 #ifndef VMT_MOTION_FLOW_PLAN_H
 #define VMT_MOTION_FLOW_PLAN_H
@@ -13,9 +14,14 @@ typedef struct vmt_flow_plan {
     enum vmt_qk_reduction reduction; /* q, k of all heads -> Q, K */
     int64_t frames, tokens;          /* tokens: of one frame */
     int64_t heads, head_dim;
+    bool keeps_heads;              /* Q, K: all heads side by side, in place of `reduction` */
+    int64_t feature_dim;           /* of Q, K: head_dim, or heads · head_dim */
     int64_t tiles;                 /* of one frame */
     int64_t frame_span;            /* frame i is compared with i..i+frame_span-1 */
-    int64_t pairs, windowed_pairs; /* all; those with i < j */
+    bool all_pairs;                /* with every frame instead */
+    bool windowed;                 /* for i < j a token looks at its tile's window alone */
+    int64_t top;                   /* unless windowed: best keys a token looks at; 0: all */
+    int64_t pairs, windowed_pairs; /* all; those that have windows */
     double logit_scale;
     double last_pair_weight; /* of j = i + frame_span - 1 */
 } vmt_flow_plan;
@@ -34,10 +40,11 @@ enum vmt_status vmt_flow_plan_make(vmt_ctx *ctx, vmt_flow_plan *plan,
  * for (p = vmt_frame_pair_first(plan); vmt_frame_pair_valid(plan, &p); vmt_frame_pair_next(plan,
  * &p)) */
 typedef struct vmt_frame_pair {
-    int64_t i, j;   /* i <= j */
+    int64_t i, j;   /* i <= j unless all_pairs */
     int64_t index;  /* 0..pairs-1 */
-    int64_t window; /* number of the pairs with i < j before this one: its place among windows */
-    double weight;  /* 1 for i = j, falling linearly to last_pair_weight */
+    bool windowed;  /* the plan is, and i < j */
+    int64_t window; /* number of the windowed pairs before this one: its place among windows */
+    double weight;  /* 1 for i = j, falling linearly to last_pair_weight; 1 with all_pairs */
 } vmt_frame_pair;
 
 vmt_frame_pair vmt_frame_pair_first(const vmt_flow_plan *plan);

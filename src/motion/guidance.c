@@ -59,22 +59,18 @@ enum vmt_status vmt_guidance_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_guidance
                                     int64_t heads, int64_t head_dim, int rank, const int64_t *shape)
 {
     vmt_guidance *const g = guidance;
-    vmt_tensor *const features[] = {&g->Q, &g->K, &g->dQ, &g->dK};
 
     *g = (vmt_guidance){.settings = *settings};
     VMT_TRY(check_optimiser(ctx, settings));
-    VMT_TRY(vmt_flow_plan_make(ctx, &g->plan, settings, grid, heads, head_dim));
-    const int64_t frames = g->plan.frames, tokens = g->plan.tokens, pairs = g->plan.pairs;
-
-    VMT_TRY(vmt_take(ctx, arena, &g->dq, ctx->act, VMT_SHAPE(frames * tokens, heads, head_dim)));
-    VMT_TRY(vmt_take(ctx, arena, &g->dk, ctx->act, VMT_SHAPE(frames * tokens, heads, head_dim)));
-    for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++)
-        VMT_TRY(vmt_take(ctx, arena, features[i], ctx->real, VMT_SHAPE(frames, tokens, head_dim)));
-    VMT_TRY(vmt_take(ctx, arena, &g->flow, ctx->real, VMT_SHAPE(pairs, tokens, 2)));
-    VMT_TRY(vmt_take(ctx, arena, &g->dflow, ctx->real, VMT_SHAPE(pairs, tokens, 2)));
-    VMT_TRY(vmt_take(ctx, arena, &g->dflow_scratch, ctx->real, VMT_SHAPE(tokens, 2)));
-    VMT_TRY(vmt_windows_layout(ctx, arena, &g->plan, &g->windows));
-    VMT_TRY(vmt_track_layout(ctx, arena, &g->plan, &g->means));
+    VMT_TRY(vmt_method_get(ctx, &g->method, settings->method));
+    if (g->method->tap == VMT_TAP_NONE || rank != 4)
+        return vmt_fail(ctx, VMT_E_INTERNAL, "method %s with a latent of rank %d guides nothing",
+                        g->method->row.name, rank);
+    if (settings->variant == VMT_VARIANT_RELEASED && settings->method != VMT_METHOD_FASTVMT)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "--variant released is arithmetic of method fastvmt: %s takes paper",
+                        g->method->row.name);
+    VMT_TRY(g->method->layout(ctx, arena, g, grid, heads, head_dim, shape));
     VMT_TRY(vmt_take(ctx, arena, &g->amf_loss, ctx->real, VMT_SHAPE(1)));
     VMT_TRY(vmt_take(ctx, arena, &g->track_loss, ctx->real, VMT_SHAPE(1)));
     return vmt_take(ctx, arena, &g->noised, ctx->real, rank, shape);
@@ -91,24 +87,7 @@ float vmt_guidance_until(const vmt_motion_settings *settings, const float *sigma
     return guided > 0 ? sigmas[guided - 1] : INFINITY;
 }
 
-/* ---------------------------------------------------------------- flow of a latent */
-
-/* Runs the network on a latent up to the tapped block, then its flow.  Leaves Q, K and windows. */
-static enum vmt_status flow_of(vmt_ctx *ctx, vmt_guidance *g, const vmt_tap_model *tap,
-                               vmt_tensor *flow, const vmt_tensor *latent, float timestep,
-                               enum vmt_tap_text text, bool keep)
-{
-    const vmt_flow_plan *plan = &g->plan;
-    vmt_tensor Q = vmt_reshape(&g->Q, VMT_SHAPE(plan->frames * plan->tokens, plan->head_dim));
-    vmt_tensor K = vmt_reshape(&g->K, VMT_SHAPE(plan->frames * plan->tokens, plan->head_dim));
-    const vmt_tensor *q, *k;
-
-    VMT_TRY(tap->forward(tap->self, &q, &k, latent, timestep, text, keep));
-    VMT_TRY(vmt_qk_reduce(ctx, &Q, q, plan->reduction));
-    VMT_TRY(vmt_qk_reduce(ctx, &K, k, plan->reduction));
-    VMT_TRY(vmt_windows_choose(ctx, plan, &g->windows, &g->Q, &g->K));
-    return vmt_flow_forward(ctx, plan, flow, &g->windows, &g->Q, &g->K);
-}
+/* ---------------------------------------------------------------- the reference */
 
 enum vmt_status vmt_noise_latent(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *clean,
                                  const vmt_tensor *noise, float sigma)
@@ -117,15 +96,19 @@ enum vmt_status vmt_noise_latent(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *
                        (double)sigma);
 }
 
-enum vmt_status vmt_motion_reference_flow(vmt_ctx *ctx, vmt_guidance *guidance,
-                                          const vmt_tap_model *tap, vmt_tensor *flow,
-                                          const vmt_tensor *clean, const vmt_tensor *noise,
-                                          float sigma, float timestep)
+enum vmt_status vmt_motion_reference_features(vmt_ctx *ctx, vmt_guidance *guidance,
+                                              const vmt_tap_model *tap, vmt_tensor *features,
+                                              const vmt_tensor *clean, const vmt_tensor *noise,
+                                              float sigma, float timestep)
 {
+    vmt_taps taps = {.latent = &guidance->noised};
+
     if (guidance->settings.ref_time == VMT_REF_CLEAN)
         sigma = timestep = 0.0f;
+    taps.timestep = timestep;
     VMT_TRY(vmt_noise_latent(ctx, &guidance->noised, clean, noise, sigma));
-    return flow_of(ctx, guidance, tap, flow, &guidance->noised, timestep, VMT_TAP_EMPTY, false);
+    VMT_TRY(tap->forward(tap->self, &taps, &guidance->noised, timestep, VMT_TAP_EMPTY, false));
+    return guidance->method->reference(ctx, guidance, features, &taps);
 }
 
 /* ---------------------------------------------------------------- the gradient */
@@ -157,31 +140,19 @@ static enum vmt_status read_losses(vmt_ctx *ctx, const vmt_guidance *g, vmt_moti
 static enum vmt_status compute_gradient(vmt_ctx *ctx, vmt_guidance *g, vmt_guidance_state *state,
                                         const vmt_tap_model *tap, const vmt_guided_step *step)
 {
-    const vmt_flow_plan *plan = &g->plan;
-    const vmt_tensor dQ =
-        vmt_reshape(&g->dQ, VMT_SHAPE(plan->frames * plan->tokens, plan->head_dim));
-    const vmt_tensor dK =
-        vmt_reshape(&g->dK, VMT_SHAPE(plan->frames * plan->tokens, plan->head_dim));
+    vmt_taps taps = {.latent = &state->latent, .timestep = step->timestep}, gradient = {0};
+    const bool keep = g->method->tap != VMT_TAP_VELOCITY;
     char where[96];
 
-    VMT_TRY(flow_of(ctx, g, tap, &g->flow, &state->latent, step->timestep, VMT_TAP_PROMPT, true));
-
+    VMT_TRY(tap->forward(tap->self, &taps, &state->latent, step->timestep, VMT_TAP_PROMPT, keep));
     VMT_TRY(vmt_zero(ctx, &g->amf_loss));
     VMT_TRY(vmt_zero(ctx, &g->track_loss));
-    VMT_TRY(vmt_zero(ctx, &g->dQ));
-    VMT_TRY(vmt_zero(ctx, &g->dK));
-    VMT_TRY(vmt_flow_distance(ctx, plan, &g->amf_loss, &g->dflow, &g->dflow_scratch, &g->flow,
-                              step->references, step->reference_count,
-                              (double)g->settings.amf_weight));
-    VMT_TRY(vmt_track_loss_acc(ctx, plan, &g->track_loss, &g->dK, &g->means, &g->K, &g->windows,
-                               step->track_mask, (double)g->settings.track_weight));
+    VMT_TRY(g->method->gradient(ctx, g, &gradient, &taps, step));
     VMT_TRY(read_losses(ctx, g, &state->losses, step->step, state->inner_step));
-
-    VMT_TRY(vmt_flow_backward_acc(ctx, plan, &g->dQ, &g->dK, &g->dflow, &g->flow, &g->windows,
-                                  &g->Q, &g->K));
-    VMT_TRY(vmt_qk_reduce_bwd(ctx, &g->dq, &dQ, plan->reduction));
-    VMT_TRY(vmt_qk_reduce_bwd(ctx, &g->dk, &dK, plan->reduction));
-    VMT_TRY(tap->backward(tap->self, &state->grad, &g->dq, &g->dk));
+    if (keep)
+        VMT_TRY(tap->backward(tap->self, &state->grad, &gradient));
+    else
+        VMT_TRY(vmt_copy(ctx, &state->grad, gradient.latent));
     snprintf(where, sizeof(where), "motion gradient at step %" PRId64 ", inner step %" PRId64,
              step->step, state->inner_step);
     return vmt_require_finite(ctx, &state->grad, where);
@@ -214,6 +185,8 @@ enum vmt_status vmt_guidance_step(vmt_ctx *ctx, vmt_guidance *guidance, vmt_guid
 {
     const vmt_motion_settings *m = &guidance->settings;
 
+    if (guidance->method->begin && state->inner_step < m->inner_steps)
+        VMT_TRY(guidance->method->begin(ctx, guidance, step));
     while (state->inner_step < m->inner_steps) {
         VMT_TRY(vmt_check_cancelled(ctx));
         if (state->inner_step % m->grad_reuse_interval == 0)
@@ -226,4 +199,42 @@ enum vmt_status vmt_guidance_step(vmt_ctx *ctx, vmt_guidance *guidance, vmt_guid
                             step->step, state->inner_step, m->inner_steps);
     }
     return VMT_OK;
+}
+
+/* ---------------------------------------------------------------- the methods of the flow */
+
+enum vmt_status vmt_guidance_flow_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_guidance *guidance,
+                                         const int64_t grid[3], int64_t heads, int64_t head_dim)
+{
+    const vmt_flow_plan *plan = &guidance->plan;
+
+    VMT_TRY(vmt_flow_plan_make(ctx, &guidance->plan, &guidance->settings, grid, heads, head_dim));
+    guidance->features = (vmt_feature_shape){.rank = 3, .axes = {plan->pairs, plan->tokens, 2}};
+    return vmt_flow_layout(ctx, arena, plan, &guidance->flow);
+}
+
+enum vmt_status vmt_guidance_flow_reference(vmt_ctx *ctx, vmt_guidance *guidance,
+                                            vmt_tensor *features, const vmt_taps *taps)
+{
+    return vmt_flow_of(ctx, &guidance->plan, &guidance->flow, features, taps->q, taps->k);
+}
+
+enum vmt_status vmt_guidance_flow_distance(vmt_ctx *ctx, vmt_guidance *guidance,
+                                           const vmt_taps *taps, const vmt_guided_step *step)
+{
+    vmt_flow_memory *m = &guidance->flow;
+
+    VMT_TRY(vmt_flow_of(ctx, &guidance->plan, m, &m->flow, taps->q, taps->k));
+    VMT_TRY(vmt_zero(ctx, &m->dQ));
+    VMT_TRY(vmt_zero(ctx, &m->dK));
+    return vmt_flow_distance(ctx, &guidance->plan, &guidance->amf_loss, &m->dflow, &m->scratch,
+                             &m->flow, step->references, step->reference_count,
+                             (double)guidance->settings.amf_weight);
+}
+
+enum vmt_status vmt_guidance_flow_back(vmt_ctx *ctx, vmt_guidance *guidance, vmt_taps *gradient)
+{
+    gradient->q = &guidance->flow.dq;
+    gradient->k = &guidance->flow.dk;
+    return vmt_flow_back(ctx, &guidance->plan, &guidance->flow);
 }

@@ -1,43 +1,44 @@
 /* SPDX-License-Identifier: MIT
  *
  * Motion guidance: in the first, noisiest denoising steps the latent itself is optimised so that
- * its attention motion flow becomes the reference's.  One guided step, at timestep t and sigma:
+ * its motion features become the reference's.  One guided step, at timestep t and sigma:
  *
- *     reference flow   flow of the reference's latent noised to sigma, empty prompt, no gradient
- *     for j = 0 .. inner_steps - 1
- *         if j mod grad_reuse_interval == 0                           (gradient reuse)
- *             flow, track of the latent, prompt
- *             grad = d (amf_weight · distance(flow, reference flow) + track_weight · track) / d
+ *     reference        features of the reference's latent noised to sigma, empty prompt, no
+ * gradient for j = 0 .. inner_steps - 1 if j mod grad_reuse_interval == 0 (gradient reuse)
+ *             features, track of the latent, prompt
+ *             grad = d (amf_weight · distance(features, reference) + track_weight · track) / d
  * latent AdamW(latent, grad, rate j)
  *
- * then the sampler's own step.  Source: FastVMT, "gradient optimisation"; docs/method.md.
+ * then the sampler's own step.  What features and distance are is the method's (motion/method.h);
+ * FastVMT's: attention motion flow and, with weight track_weight, the corresponding-window loss.
+ * Source: FastVMT, "gradient optimisation"; docs/method.md.
  */
 #ifndef VMT_MOTION_GUIDANCE_H
 #define VMT_MOTION_GUIDANCE_H
 
 #include "model/tensor_file.h"
 #include "motion/flow.h"
+#include "motion/hidden.h"
+#include "motion/method.h"
 #include "motion/track.h"
 
 enum vmt_tap_text { VMT_TAP_PROMPT = 0, VMT_TAP_EMPTY };
 
-/* The denoising network as the guidance sees it: queries and keys of one block, and the way back.
- */
+/* The denoising network as the guidance sees it: what the method taps, and the way back. */
 typedef struct vmt_tap_model {
     void *self;
-    /* q, k: [N, heads, head_dim] A, after norm and rotary embedding, owned by the network and valid
-     * until its next call.   latent: [C, F, H, W] R.   keep: what `backward` needs is saved. */
-    enum vmt_status (*forward)(void *self, const vmt_tensor **q, const vmt_tensor **k,
-                               const vmt_tensor *latent, float timestep, enum vmt_tap_text text,
-                               bool keep);
-    /* dlatent: [C, F, H, W] R, overwritten; of the last forward with `keep`. */
-    enum vmt_status (*backward)(void *self, vmt_tensor *dlatent, const vmt_tensor *dq,
-                                const vmt_tensor *dk);
+    /* taps: the method's, owned by the network and valid until its next call.
+     * latent: [C, F, H, W] R.   keep: what `backward` needs is saved. */
+    enum vmt_status (*forward)(void *self, vmt_taps *taps, const vmt_tensor *latent, float timestep,
+                               enum vmt_tap_text text, bool keep);
+    /* dlatent: [C, F, H, W] R, overwritten; of the last forward with `keep`.  Not called for a
+     * velocity. */
+    enum vmt_status (*backward)(void *self, vmt_tensor *dlatent, const vmt_taps *gradient);
 } vmt_tap_model;
 
 /* Values of the last computed gradient; NaN before the first. */
 typedef struct vmt_motion_losses {
-    double amf, track, total; /* total = amf_weight · amf + track_weight · track */
+    double amf, track, total; /* total = amf_weight · amf (the distance) + track_weight · track */
 } vmt_motion_losses;
 
 /* Everything that changes while guiding.  Stored whole, a run goes on from it to the bit. */
@@ -62,22 +63,34 @@ void vmt_guidance_rewind(vmt_guidance_state *state);
  * all four inside one.  Store them and `inner_step`; to go on set inner_step, then fill them. */
 int64_t vmt_guidance_state_tensors(const vmt_guidance_state *state, vmt_named_tensor *tensors);
 
+/* Of flowmotion, each [C, F, H, W] R. */
+typedef struct vmt_estimate_memory {
+    vmt_tensor clean, dclean; /* the estimate and its gradient */
+    vmt_tensor centred, wanted,
+        dcentred; /* minus the mean of its frames; the reference's; gradient */
+} vmt_estimate_memory;
+
 /* Settings, plan and working memory: constant through a run, but for the contents. */
-typedef struct vmt_guidance {
+struct vmt_guidance {
     vmt_motion_settings settings;
+    const vmt_motion_method *method;
+    vmt_feature_shape features; /* of one reference */
+
+    /* of the methods that have them */
     vmt_flow_plan plan;
-    vmt_tensor dq, dk;        /* [N, heads, head_dim] A */
-    vmt_tensor Q, K, dQ, dK;  /* [frames, tokens, head_dim] R */
-    vmt_tensor flow, dflow;   /* [pairs, tokens, 2] R */
-    vmt_tensor dflow_scratch; /* [tokens, 2] R */
-    vmt_window_set windows;
-    vmt_track_means means;
+    vmt_flow_memory flow;
+    vmt_track_means means;        /* fastvmt */
+    vmt_tensor moving;            /* ditflow: [pairs, tokens] R, which tokens count */
+    int64_t moving_count;         /* how many do */
+    vmt_hidden_memory hidden;     /* moft, smm */
+    vmt_estimate_memory estimate; /* flowmotion */
+
     vmt_tensor amf_loss, track_loss; /* [1] R */
     vmt_tensor noised;               /* [C, F, H, W] R */
-} vmt_guidance;
+};
 
 /**
- * Makes the plan and takes the memory; on a measuring arena it only counts.
+ * Chooses the method, makes its plan and takes the memory; on a measuring arena it only counts.
  *   grid    token grid: frames, rows, columns;   shape: latent, [C, F, H, W]
  * Errors: VMT_E_ARG (settings that do not fit the grid or are out of range), VMT_E_MEMORY.
  */
@@ -99,22 +112,22 @@ enum vmt_status vmt_noise_latent(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *
                                  const vmt_tensor *noise, float sigma);
 
 /**
- * Flow of the reference for the step at `sigma`, or, with ref_time VMT_REF_CLEAN, of its clean
+ * Features of the reference for the step at `sigma`, or, with ref_time VMT_REF_CLEAN, of its clean
  * latent at timestep 0, the same for each step.
- *   flow          out  [pairs, tokens, 2] R
+ *   features      out  of guidance->features' shape, R
  *   clean, noise  in   latent of the reference and its noise, R
  */
-enum vmt_status vmt_motion_reference_flow(vmt_ctx *ctx, vmt_guidance *guidance,
-                                          const vmt_tap_model *tap, vmt_tensor *flow,
-                                          const vmt_tensor *clean, const vmt_tensor *noise,
-                                          float sigma, float timestep);
+enum vmt_status vmt_motion_reference_features(vmt_ctx *ctx, vmt_guidance *guidance,
+                                              const vmt_tap_model *tap, vmt_tensor *features,
+                                              const vmt_tensor *clean, const vmt_tensor *noise,
+                                              float sigma, float timestep);
 
 /* Called after each inner step, when the state may be stored; returns 0 to go on, anything else to
  * stop with VMT_E_CANCELLED. */
 typedef int vmt_guidance_progress_fn(void *user, const vmt_guidance_state *state);
 
 /* One denoising step to be guided. */
-typedef struct vmt_guided_step {
+struct vmt_guided_step {
     int64_t step; /* for messages */
     float timestep;
     const vmt_motion_reference *references; /* at least one */
@@ -122,7 +135,7 @@ typedef struct vmt_guided_step {
     const vmt_motion_mask *track_mask;  /* may be NULL */
     vmt_guidance_progress_fn *progress; /* may be NULL */
     void *progress_user;
-} vmt_guided_step;
+};
 
 /**
  * Does the inner steps that are left of this denoising step, state->inner_step onwards.
@@ -131,5 +144,18 @@ typedef struct vmt_guided_step {
  */
 enum vmt_status vmt_guidance_step(vmt_ctx *ctx, vmt_guidance *guidance, vmt_guidance_state *state,
                                   const vmt_tap_model *tap, const vmt_guided_step *step);
+
+/* ---- what the methods of the flow share */
+
+enum vmt_status vmt_guidance_flow_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_guidance *guidance,
+                                         const int64_t grid[3], int64_t heads, int64_t head_dim);
+/* features = flow of taps->q, k. */
+enum vmt_status vmt_guidance_flow_reference(vmt_ctx *ctx, vmt_guidance *guidance,
+                                            vmt_tensor *features, const vmt_taps *taps);
+/* Flow of taps->q, k; amf_loss += its distance; dflow; zero dQ, dK. */
+enum vmt_status vmt_guidance_flow_distance(vmt_ctx *ctx, vmt_guidance *guidance,
+                                           const vmt_taps *taps, const vmt_guided_step *step);
+/* gradient->q, k from dflow, dQ, dK. */
+enum vmt_status vmt_guidance_flow_back(vmt_ctx *ctx, vmt_guidance *guidance, vmt_taps *gradient);
 
 #endif

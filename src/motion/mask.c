@@ -68,7 +68,7 @@ enum vmt_status vmt_motion_mask_set(vmt_ctx *ctx, const vmt_flow_plan *plan, vmt
 
 vmt_tensor vmt_motion_mask_tokens(const vmt_motion_mask *mask, const vmt_frame_pair *pair)
 {
-    return vmt_index(pair->i == pair->j ? &mask->full : &mask->windowed, pair->i);
+    return vmt_index(pair->windowed ? &mask->windowed : &mask->full, pair->i);
 }
 
 vmt_tensor vmt_motion_mask_tiles(const vmt_motion_mask *mask, int64_t i)

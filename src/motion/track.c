@@ -10,6 +10,8 @@ enum vmt_status vmt_track_layout(vmt_ctx *ctx, vmt_arena *arena, const vmt_flow_
     const int64_t windows =
         plan->frame_span < plan->frames ? plan->frame_span - 1 : plan->frames - 1;
 
+    if (!plan->windowed)
+        return VMT_OK;
     VMT_TRY(vmt_take(ctx, arena, &means->mean, ctx->real, VMT_SHAPE(windows, plan->tiles, width)));
     return vmt_take(ctx, arena, &means->dmean, ctx->real, VMT_SHAPE(windows, plan->tiles, width));
 }
@@ -64,6 +66,8 @@ enum vmt_status vmt_track_loss_acc(vmt_ctx *ctx, const vmt_flow_plan *plan, vmt_
     int64_t followed = 0; /* frames with two windows or more */
     int64_t first = 0;
 
+    if (!plan->windowed)
+        return VMT_OK;
     for (int64_t i = 0; i < plan->frames; i++)
         followed += windows_of(plan, i) >= 2;
     for (int64_t i = 0; i < plan->frames; i++) {

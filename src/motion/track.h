@@ -5,8 +5,8 @@
  *
  *     track = mean over i, consecutive j and tiles t of ‖mean_{j+1}[t] - mean_j[t]‖₂
  *
- * over the frames i that have two windows or more; 0 when there is none.  It looks at the generated
- * clip only.  Source: FastVMT, "corresponding window loss".
+ * over the frames i that have two windows or more; 0 when there is none, or no windows at all.  It
+ * looks at the generated clip only.  Source: FastVMT, "corresponding window loss".
  */
 #ifndef VMT_MOTION_TRACK_H
 #define VMT_MOTION_TRACK_H

@@ -6,6 +6,8 @@ enum vmt_status vmt_windows_layout(vmt_ctx *ctx, vmt_arena *arena, const vmt_flo
 {
     const vmt_flow_geometry *g = &plan->geometry;
 
+    if (!plan->windowed)
+        return VMT_OK;
     VMT_TRY(vmt_take(ctx, arena, &windows->rows, VMT_I32,
                      VMT_SHAPE(plan->windowed_pairs, plan->tiles, g->window_h)));
     return vmt_take(ctx, arena, &windows->cols, VMT_I32,
@@ -20,7 +22,7 @@ enum vmt_status vmt_windows_choose(vmt_ctx *ctx, const vmt_flow_plan *plan, vmt_
         const vmt_tensor q = vmt_index(Q, pair.i), k = vmt_index(K, pair.j);
         vmt_tensor rows, cols;
 
-        if (pair.i == pair.j)
+        if (!pair.windowed)
             continue;
         rows = vmt_index(&windows->rows, pair.window);
         cols = vmt_index(&windows->cols, pair.window);

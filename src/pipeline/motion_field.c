@@ -15,20 +15,25 @@ enum { WAN_TIME = 4 /* frames per latent frame of files that do not say */ };
 /* Why a motion has no field; NULL when it has. */
 static const char *no_field(const vmt_motion *m, const char *variant, int64_t span)
 {
+    if (!m->method->row.flow)
+        return "its method measures no flow";
     if (strcmp(variant, "paper") != 0)
         return "variant released measures no places in the frame";
-    if (!m->flow_count)
+    if (!m->feature_count)
         return "no step was guided";
-    if (span < 2)
+    if (span < 2 && !m->method->all_pairs)
         return "with max-frame-gap 1 no frame was compared with the next";
     return m->geometry.grid_f < 2 ? "one latent frame has no next" : NULL;
 }
 
-/* Number of the pair (i, i); (i, i + 1) follows it. */
-static int64_t pair_of(int64_t i, int64_t grid_f, int64_t span)
+/* Pairs that begin with a frame before i. */
+static int64_t pairs_before(int64_t i, const vmt_motion *m, int64_t span)
 {
+    const int64_t grid_f = m->geometry.grid_f;
     int64_t pair = 0;
 
+    if (m->method->all_pairs)
+        return i * grid_f;
     for (int64_t k = 0; k < i; k++)
         pair += grid_f - k < span ? grid_f - k : span;
     return pair;
@@ -41,11 +46,12 @@ static enum vmt_status fill(vmt_ctx *ctx, vmt_motion_field *field, const vmt_mot
                             int64_t span)
 {
     const vmt_geometry *g = &m->geometry;
-    const float *flow = m->flows + (m->flow_count - 1) * m->pairs * m->tokens * 2;
+    const int64_t tokens = m->shape.axes[1];
+    const float *flow = m->features + (m->feature_count - 1) * m->shape.axes[0] * tokens * 2;
     const double cell[2] = {(double)g->model_height / (double)g->grid_h,
                             (double)g->model_width / (double)g->grid_w};
     const double side = (double)(g->grid_h > g->grid_w ? g->grid_h : g->grid_w);
-    const int64_t count = (g->grid_f - 1) * m->tokens;
+    const int64_t count = (g->grid_f - 1) * tokens;
 
     *field = (vmt_motion_field){.frames = g->grid_f - 1,
                                 .grid_h = g->grid_h,
@@ -56,15 +62,17 @@ static enum vmt_status fill(vmt_ctx *ctx, vmt_motion_field *field, const vmt_mot
     VMT_TRY(vmt_alloc(ctx, (void **)&field->flow, (size_t)(3 * count), sizeof *field->flow));
     field->confidence = field->flow + 2 * count;
     for (int64_t i = 0; i < field->frames; i++) {
-        const float *same = flow + pair_of(i, g->grid_f, span) * m->tokens * 2;
-        const float *next = same + m->tokens * 2;
-        for (int64_t t = 0; t < m->tokens; t++) {
-            const int64_t to = i * m->tokens + t;
+        /* (i, i), which (i, i + 1) follows */
+        const int64_t pair = pairs_before(i, m, span) + (m->method->all_pairs ? i : 0);
+        const float *same = flow + pair * tokens * 2;
+        const float *next = same + tokens * 2;
+        for (int64_t t = 0; t < tokens; t++) {
+            const int64_t to = i * tokens + t;
             for (int k = 0; k < 2; k++) {
-                const double tokens = (double)next[2 * t + k] - (double)same[2 * t + k];
+                const double places = (double)next[2 * t + k] - (double)same[2 * t + k];
                 /* no way leads further than across two frames, whatever a file says */
                 field->flow[2 * to + k] =
-                    (float)(cell[k] * fmin(fmax(tokens, -2 * side), 2 * side));
+                    (float)(cell[k] * fmin(fmax(places, -2 * side), 2 * side));
             }
             field->confidence[to] =
                 1 / (1 + same[2 * t] * same[2 * t] + same[2 * t + 1] * same[2 * t + 1]);
@@ -141,17 +149,18 @@ static enum vmt_status read_field(vmt_ctx *ctx, vmt_motion_field *field, vmt_cli
 
     VMT_TRY(read_geometry(ctx, file, &m.geometry));
     VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "option.max-frame-gap", NULL, &span));
-    VMT_TRY(vmt_motion_read_flows(ctx, file, &m));
+    VMT_TRY(vmt_motion_read_features(ctx, file, &m));
     const vmt_geometry *g = &m.geometry;
     const char *reason = no_field(&m, variant ? variant : "", span);
     enum vmt_status status = VMT_OK;
     if (reason)
         status = vmt_fail(ctx, VMT_E_UNSUPPORTED, "%s: no flow from frame to frame to show: %s",
                           vmt_tensor_file_path(file), reason);
-    else if (m.pairs != pair_of(g->grid_f, g->grid_f, span))
-        status = vmt_fail(
-            ctx, VMT_E_FORMAT, "%s: %" PRId64 " pairs of %" PRId64 " frames, expected %" PRId64,
-            vmt_tensor_file_path(file), m.pairs, g->grid_f, pair_of(g->grid_f, g->grid_f, span));
+    else if (m.shape.axes[0] != pairs_before(g->grid_f, &m, span))
+        status = vmt_fail(ctx, VMT_E_FORMAT,
+                          "%s: %" PRId64 " pairs of %" PRId64 " frames, expected %" PRId64,
+                          vmt_tensor_file_path(file), m.shape.axes[0], g->grid_f,
+                          pairs_before(g->grid_f, &m, span));
     else
         status = fill(ctx, field, &m, span);
     if (reference)

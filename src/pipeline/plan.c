@@ -42,19 +42,22 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
     /* there all the time: the caller's clip, and tensors that were copied when the files opened */
     const size_t always = (kind.from_clip ? clip : 0) + copied_bytes(m);
     size_t packed = 0, mapped = 0, bytes;
-    int64_t guided;
+    vmt_sample_needs needs;
 
     vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
     plan->mapped_bytes = mapped;
     const size_t held = packed + always;
     const size_t left = plan->free_bytes > held ? plan->free_bytes - held : 0;
-    VMT_TRY(vmt_sample_bytes(ctx, &spec, left, &bytes, &plan->recompute, &guided));
-    plan->phase_bytes[VMT_PHASE_SAMPLE] = bytes + held;
-    plan->phase_bytes[VMT_PHASE_EXTRACT] = kind.from_clip ? bytes + held : 0;
-    plan->guided_steps = (int32_t)guided;
+    VMT_TRY(vmt_sample_plan(ctx, &spec, left, &needs));
+    plan->recompute = needs.recompute;
+    plan->forward_blocks = needs.forward_blocks;
+    plan->backward_blocks = needs.backward_blocks;
+    plan->phase_bytes[VMT_PHASE_SAMPLE] = needs.bytes + held;
+    plan->phase_bytes[VMT_PHASE_EXTRACT] = kind.from_clip ? needs.bytes + held : 0;
+    plan->guided_steps = (int32_t)needs.guided;
     plan->gradients =
-        (int32_t)(guided * ((s->motion.inner_steps + s->motion.grad_reuse_interval - 1) /
-                            s->motion.grad_reuse_interval));
+        (int32_t)(needs.guided * ((s->motion.inner_steps + s->motion.grad_reuse_interval - 1) /
+                                  s->motion.grad_reuse_interval));
     if (m->text && kind.from_text) {
         const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
         const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};

@@ -154,6 +154,11 @@ enum vmt_status vmt_record_geometry(vmt_ctx *ctx, const vmt_tensor_file *file,
                       vmt_tensor_file_path(file));
 }
 
+/* Options that files of the first version do not name, and what they had. */
+static const struct {
+    const char *name, *value;
+} newer[] = {{"method", "fastvmt"}, {"top-k", "8"}, {"smm-pool", "4"}, {"moft-channels", "0.125"}};
+
 static enum vmt_status match_one(vmt_ctx *ctx, const vmt_tensor_file *file,
                                  const vmt_settings *settings, const char *name)
 {
@@ -167,6 +172,9 @@ static enum vmt_status match_one(vmt_ctx *ctx, const vmt_tensor_file *file,
         now = text[name[0] == 'n'] ? text[name[0] == 'n'] : "";
     else
         VMT_TRY(vmt_settings_get(ctx, settings, name, value, sizeof value));
+    for (size_t i = 0; !then && i < sizeof newer / sizeof *newer; i++)
+        if (!strcmp(newer[i].name, name))
+            then = newer[i].value;
     if (!then)
         return vmt_fail(ctx, VMT_E_FORMAT, "%s: no metadata \"%s\"", vmt_tensor_file_path(file),
                         key);
@@ -233,30 +241,41 @@ enum vmt_status vmt_record_read(vmt_ctx *ctx, const vmt_tensor_file *file, const
 void vmt_motion_free(vmt_motion *motion)
 {
     vmt_free(motion->clean);
-    vmt_free(motion->flows);
+    vmt_free(motion->features);
     *motion = (vmt_motion){0};
+}
+
+/* The tensor of all features: a flow's under its own name, as the first version wrote it. */
+static const char *features_name(const vmt_motion_method *method)
+{
+    return method->row.flow ? "flows" : "features";
 }
 
 enum vmt_status vmt_motion_record(vmt_ctx *ctx, vmt_record *record, const vmt_motion *motion)
 {
     const vmt_geometry *g = &motion->geometry;
+    const vmt_motion_method *method = motion->method;
     const vmt_tensor clean = vmt_tensor_over(
         motion->clean, VMT_F32, VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w));
-    const vmt_tensor flows = vmt_tensor_over(
-        motion->flows, VMT_F32, VMT_SHAPE(motion->flow_count, motion->pairs, motion->tokens, 2));
+    vmt_tensor features = vmt_tensor_over(motion->features, VMT_F32, motion->shape.rank + 1,
+                                          (int64_t[VMT_MAX_RANK]){motion->feature_count});
 
-    VMT_TRY(vmt_record_meta(ctx, record, "method", "fastvmt"));
-    VMT_TRY(vmt_record_meta(ctx, record, "feature", "amf"));
+    memcpy(features.shape + 1, motion->shape.axes,
+           (size_t)motion->shape.rank * sizeof *motion->shape.axes);
+    VMT_TRY(vmt_record_meta(ctx, record, "method", "%s", method->row.name));
+    VMT_TRY(vmt_record_meta(ctx, record, "feature", "%s", method->feature ? method->feature : ""));
     VMT_TRY(vmt_record_meta(ctx, record, "attention", "full"));
     VMT_TRY(vmt_record_meta(ctx, record, "ref_seed", "%" PRIu64, motion->ref_seed));
     VMT_TRY(vmt_record_meta(ctx, record, "grid", "%" PRId64 "x%" PRId64 "x%" PRId64, g->grid_f,
                             g->grid_h, g->grid_w));
     VMT_TRY(vmt_record_meta(ctx, record, "frames_per_latent", "%" PRId64, g->time));
     VMT_TRY(vmt_record_meta(ctx, record, "guided", "%" PRId64, motion->guided));
-    VMT_TRY(vmt_record_meta(ctx, record, "flow_count", "%" PRId64, motion->flow_count));
-    VMT_TRY(vmt_record_meta(ctx, record, "pairs", "%" PRId64, motion->pairs));
+    VMT_TRY(vmt_record_meta(ctx, record, "flow_count", "%" PRId64, motion->feature_count));
+    VMT_TRY(vmt_record_meta(ctx, record, "pairs", "%" PRId64,
+                            method->row.flow ? motion->shape.axes[0] : 0));
     VMT_TRY(vmt_record_tensor(ctx, record, "clean", &clean));
-    return motion->flow_count ? vmt_record_tensor(ctx, record, "flows", &flows) : VMT_OK;
+    return motion->feature_count ? vmt_record_tensor(ctx, record, features_name(method), &features)
+                                 : VMT_OK;
 }
 
 static enum vmt_status expect_text(vmt_ctx *ctx, const vmt_tensor_file *file, const char *key,
@@ -270,26 +289,57 @@ static enum vmt_status expect_text(vmt_ctx *ctx, const vmt_tensor_file *file, co
     return VMT_OK;
 }
 
-enum vmt_status vmt_motion_read_flows(vmt_ctx *ctx, const vmt_tensor_file *file, vmt_motion *motion)
+/* The method that the file's features are of. */
+static enum vmt_status read_method(vmt_ctx *ctx, const vmt_tensor_file *file, vmt_motion *motion)
+{
+    const char *name = vmt_tensor_file_meta(file, "method");
+
+    motion->method = name ? vmt_method_find(name) : NULL;
+    if (!motion->method)
+        return vmt_fail(ctx, VMT_E_MISMATCH,
+                        "%s: method is \"%s\", which this program does not know",
+                        vmt_tensor_file_path(file), name ? name : "");
+    VMT_TRY(
+        expect_text(ctx, file, "feature", motion->method->feature ? motion->method->feature : ""));
+    return expect_text(ctx, file, "attention", "full");
+}
+
+/* Features that are no flow have the axes that the file gives; a run compares them with its own. */
+static enum vmt_status read_axes(vmt_ctx *ctx, const vmt_tensor_file *file, vmt_motion *motion)
+{
+    const vmt_tensor *t = vmt_tensor_file_find(file, features_name(motion->method));
+
+    if (!t || t->rank < 2 || t->rank > VMT_MAX_RANK || t->shape[0] != motion->feature_count)
+        return vmt_fail(ctx, VMT_E_FORMAT,
+                        "%s: no tensor \"features\" of %" PRId64 " features of a reference",
+                        vmt_tensor_file_path(file), motion->feature_count);
+    motion->shape.rank = t->rank - 1;
+    memcpy(motion->shape.axes, t->shape + 1, (size_t)motion->shape.rank * sizeof *t->shape);
+    return vmt_record_read(ctx, file, "features", t->rank, t->shape, &motion->features);
+}
+
+enum vmt_status vmt_motion_read_features(vmt_ctx *ctx, const vmt_tensor_file *file,
+                                         vmt_motion *motion)
 {
     const vmt_geometry *g = &motion->geometry;
+    int64_t pairs;
 
-    VMT_TRY(expect_text(ctx, file, "method", "fastvmt"));
-    VMT_TRY(expect_text(ctx, file, "feature", "amf"));
-    VMT_TRY(expect_text(ctx, file, "attention", "full"));
-    motion->tokens = g->grid_h * g->grid_w;
+    VMT_TRY(read_method(ctx, file, motion));
     VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "guided", NULL, &motion->guided));
-    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "flow_count", NULL, &motion->flow_count));
-    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "pairs", NULL, &motion->pairs));
-    if (motion->guided < 0 || motion->flow_count < 0 || motion->flow_count > motion->guided ||
-        motion->guided > 100000 || motion->pairs < 0 || motion->pairs > g->grid_f * g->grid_f)
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "flow_count", NULL, &motion->feature_count));
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "pairs", NULL, &pairs));
+    if (motion->guided < 0 || motion->feature_count < 0 || motion->feature_count > motion->guided ||
+        motion->guided > 100000 || pairs < 0 || pairs > g->grid_f * g->grid_f)
         return vmt_fail(ctx, VMT_E_FORMAT, "%s: impossible counts of guided steps, flows or pairs",
                         vmt_tensor_file_path(file));
-    if (!motion->flow_count)
+    if (!motion->feature_count)
         return VMT_OK;
+    if (!motion->method->row.flow)
+        return read_axes(ctx, file, motion);
+    motion->shape = (vmt_feature_shape){.rank = 3, .axes = {pairs, g->grid_h * g->grid_w, 2}};
     return vmt_record_read(ctx, file, "flows",
-                           VMT_SHAPE(motion->flow_count, motion->pairs, motion->tokens, 2),
-                           &motion->flows);
+                           VMT_SHAPE(motion->feature_count, pairs, g->grid_h * g->grid_w, 2),
+                           &motion->features);
 }
 
 enum vmt_status vmt_motion_read(vmt_ctx *ctx, const vmt_tensor_file *file, const vmt_model *model,
@@ -304,5 +354,5 @@ enum vmt_status vmt_motion_read(vmt_ctx *ctx, const vmt_tensor_file *file, const
     VMT_TRY(vmt_record_read(ctx, file, "clean",
                             VMT_SHAPE(g->channels, g->latent_f, g->latent_h, g->latent_w),
                             &motion->clean));
-    return vmt_motion_read_flows(ctx, file, motion);
+    return vmt_motion_read_features(ctx, file, motion);
 }

@@ -65,11 +65,12 @@ enum vmt_status vmt_record_read(vmt_ctx *ctx, const vmt_tensor_file *file, const
 typedef struct vmt_motion {
     vmt_geometry geometry;
     uint64_t ref_seed;
-    float *clean;          /* [channels, latent_f, latent_h, latent_w], latent of the reference */
-    int64_t guided;        /* guided steps */
-    int64_t flow_count;    /* flows: one a guided step, or a single one (ref-time clean) */
-    int64_t pairs, tokens; /* frame pairs; tokens of a frame */
-    float *flows;          /* [flow_count, pairs, tokens, 2] */
+    float *clean; /* [channels, latent_f, latent_h, latent_w], latent of the reference */
+    const vmt_motion_method *method; /* that measured it */
+    int64_t guided;                  /* guided steps */
+    int64_t feature_count;   /* one of a guided step each, or a single one (ref-time clean) */
+    vmt_feature_shape shape; /* of one; a flow's: frame pairs, tokens of a frame, 2 */
+    float *features;         /* [feature_count, shape…] */
 } vmt_motion;
 
 void vmt_motion_free(vmt_motion *motion);
@@ -77,9 +78,9 @@ void vmt_motion_free(vmt_motion *motion);
 /* Adds a motion's tensors and metadata to a record (a motion file, or a run state). */
 enum vmt_status vmt_motion_record(vmt_ctx *ctx, vmt_record *record, const vmt_motion *motion);
 
-/* Reads the flows alone, their counts too; motion->geometry says what to expect. */
-enum vmt_status vmt_motion_read_flows(vmt_ctx *ctx, const vmt_tensor_file *file,
-                                      vmt_motion *motion);
+/* Reads the features alone, their method and counts too; motion->geometry says what to expect. */
+enum vmt_status vmt_motion_read_features(vmt_ctx *ctx, const vmt_tensor_file *file,
+                                         vmt_motion *motion);
 
 /* Reads them back; every size is checked against the geometry and the settings. */
 enum vmt_status vmt_motion_read(vmt_ctx *ctx, const vmt_tensor_file *file, const vmt_model *model,

@@ -60,8 +60,8 @@ static enum vmt_status layout(vmt_ctx *ctx, vmt_sample *s, vmt_arena *a)
         return VMT_OK;
     VMT_TRY(vmt_guidance_layout(ctx, a, &s->guidance, &s->spec.settings->motion, grid, c->heads,
                                 c->dim / c->heads, 4, shape));
-    return vmt_take(ctx, a, &s->flow, ctx->real,
-                    VMT_SHAPE(s->guidance.plan.pairs, s->guidance.plan.tokens, 2));
+    return vmt_take(ctx, a, &s->reference, ctx->real, s->guidance.features.rank,
+                    s->guidance.features.axes);
 }
 
 /* Schedule, number of guided steps, timesteps of the DiT's plan. */
@@ -79,7 +79,12 @@ static enum vmt_status make_schedule(vmt_ctx *ctx, vmt_sample *s)
     memcpy(s->timesteps, s->sampler.timesteps, (size_t)settings->steps * sizeof *s->timesteps);
     if (!s->spec.transfer)
         return VMT_OK;
+    VMT_TRY(vmt_method_get(ctx, &s->method, settings->motion.method));
     const float until = vmt_guidance_until(&settings->motion, s->sampler.sigmas, settings->steps);
+    if (s->method->tap == VMT_TAP_NONE && !isinf(until))
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "--method %s guides no step: leave --guided-steps and --guide-until out",
+                        s->method->row.name);
     while (s->guided < settings->steps && s->sampler.sigmas[s->guided] >= until)
         s->guided++;
     if (s->guided && settings->motion.block >= s->spec.model->dit_config.layers)
@@ -88,10 +93,37 @@ static enum vmt_status make_schedule(vmt_ctx *ctx, vmt_sample *s)
     return VMT_OK;
 }
 
+/* Whole blocks that a gradient's backward goes through. */
+static int32_t tap_backward_blocks(const vmt_sample *s)
+{
+    const int32_t block = s->spec.settings->motion.block;
+
+    switch (s->method->tap) {
+    case VMT_TAP_QK:
+        return block;
+    case VMT_TAP_HIDDEN:
+        return block + 1;
+    case VMT_TAP_VELOCITY:
+    case VMT_TAP_NONE:
+        break;
+    }
+    return 0;
+}
+
+/* Those that its forwards do: with a velocity all, of both prompts. */
+static int32_t tap_forward_blocks(const vmt_sample *s)
+{
+    const int32_t passes = s->spec.settings->cfg_scale == 1.0F ? 1 : 2;
+
+    if (s->method->tap == VMT_TAP_VELOCITY)
+        return passes * (int32_t)s->spec.model->dit_config.layers;
+    return tap_backward_blocks(s);
+}
+
 static vmt_dit_plan dit_plan(const vmt_sample *s, int32_t recompute)
 {
     const vmt_geometry *g = &s->spec.geometry;
-    const bool backward = s->guided && s->spec.samples;
+    const bool backward = s->guided && s->spec.samples && s->method->tap != VMT_TAP_VELOCITY;
 
     return (vmt_dit_plan){
         .grid_f = g->grid_f,
@@ -99,7 +131,7 @@ static vmt_dit_plan dit_plan(const vmt_sample *s, int32_t recompute)
         .grid_w = g->grid_w,
         .timesteps = s->timesteps,
         .timestep_count = s->spec.settings->steps + 1, /* the last is 0, of the clean reference */
-        .keep_blocks = backward ? s->spec.settings->motion.block : -1,
+        .keep_blocks = backward ? tap_backward_blocks(s) : -1,
         .recompute = recompute,
     };
 }
@@ -137,16 +169,21 @@ static enum vmt_status choose_recompute(vmt_ctx *ctx, vmt_sample *s, size_t free
     }
 }
 
-enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t free_bytes,
-                                 size_t *bytes, int32_t *recompute, int64_t *guided)
+enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t free_bytes,
+                                vmt_sample_needs *needs)
 {
     vmt_sample s = {.spec = *spec};
     enum vmt_status status = make_schedule(ctx, &s);
 
+    *needs = (vmt_sample_needs){0};
     if (status == VMT_OK)
-        status = choose_recompute(ctx, &s, free_bytes, bytes);
-    *recompute = s.recompute;
-    *guided = s.guided;
+        status = choose_recompute(ctx, &s, free_bytes, &needs->bytes);
+    needs->recompute = s.recompute;
+    needs->guided = s.guided;
+    if (status == VMT_OK && s.guided) {
+        needs->forward_blocks = tap_forward_blocks(&s);
+        needs->backward_blocks = tap_backward_blocks(&s);
+    }
     vmt_free(s.timesteps);
     vmt_sampler_close(&s.sampler);
     return status;
@@ -215,29 +252,66 @@ typedef struct tap_self {
     vmt_sample *sample;
 } tap_self;
 
-static enum vmt_status tap_forward(void *self, const vmt_tensor **q, const vmt_tensor **k,
-                                   const vmt_tensor *latent, float timestep, enum vmt_tap_text text,
-                                   bool keep)
+/* s->velocity of the prompt: negative + cfg (prompt - negative). */
+static enum vmt_status prompt_velocity(vmt_ctx *ctx, vmt_sample *s, const vmt_tensor *latent,
+                                       float timestep)
+{
+    const double cfg = (double)s->spec.settings->cfg_scale;
+
+    VMT_TRY(vmt_dit_forward(ctx, s->dit, &s->velocity, latent, timestep, s->texts[VMT_TEXT_PROMPT],
+                            false));
+    VMT_TRY(vmt_reporter_tell(ctx, s->reporter, 1));
+    if (s->spec.settings->cfg_scale == 1.0F)
+        return VMT_OK;
+    VMT_TRY(vmt_dit_forward(ctx, s->dit, &s->negative_velocity, latent, timestep,
+                            s->texts[VMT_TEXT_NEGATIVE], false));
+    VMT_TRY(vmt_lincomb(ctx, &s->velocity, &s->velocity, &s->negative_velocity, 1.0, -1.0));
+    VMT_TRY(vmt_lincomb(ctx, &s->velocity, &s->negative_velocity, &s->velocity, 1.0, cfg));
+    return vmt_reporter_tell(ctx, s->reporter, 1);
+}
+
+static enum vmt_status tap_forward(void *self, vmt_taps *taps, const vmt_tensor *latent,
+                                   float timestep, enum vmt_tap_text text, bool keep)
 {
     const tap_self *t = self;
     vmt_sample *s = t->sample;
+    const int block = s->spec.settings->motion.block;
     const vmt_dit_text *rows = s->texts[text == VMT_TAP_EMPTY ? VMT_TEXT_EMPTY : VMT_TEXT_PROMPT];
 
-    return vmt_dit_tap_qk(t->ctx, s->dit, q, k, latent, timestep, rows,
-                          s->spec.settings->motion.block, keep);
+    switch (s->method->tap) {
+    case VMT_TAP_QK:
+        return vmt_dit_tap_qk(t->ctx, s->dit, &taps->q, &taps->k, latent, timestep, rows, block,
+                              keep);
+    case VMT_TAP_HIDDEN:
+        return vmt_dit_tap_hidden(t->ctx, s->dit, &taps->hidden, latent, timestep, rows, block,
+                                  keep);
+    case VMT_TAP_VELOCITY:
+    case VMT_TAP_NONE:
+        break;
+    }
+    taps->velocity = &s->velocity;
+    if (text == VMT_TAP_PROMPT)
+        return prompt_velocity(t->ctx, s, latent, timestep);
+    return vmt_dit_forward(t->ctx, s->dit, &s->velocity, latent, timestep, rows, keep);
 }
 
-static enum vmt_status tap_backward(void *self, vmt_tensor *dlatent, const vmt_tensor *dq,
-                                    const vmt_tensor *dk)
+static enum vmt_status tap_backward(void *self, vmt_tensor *dlatent, const vmt_taps *gradient)
 {
     const tap_self *t = self;
-    return vmt_dit_tap_qk_bwd(t->ctx, t->sample->dit, dlatent, dq, dk);
+    vmt_dit_run *dit = t->sample->dit;
+
+    if (t->sample->method->tap == VMT_TAP_HIDDEN)
+        return vmt_dit_tap_hidden_bwd(t->ctx, dit, dlatent, gradient->hidden);
+    return vmt_dit_tap_qk_bwd(t->ctx, dit, dlatent, gradient->q, gradient->k);
 }
 
-/* Work units: a whole forward is 1; a backward twice the forward it goes back. */
-static double tap_work(const vmt_sample *s)
+/* Work units of one gradient: a whole forward is 1; a backward twice the forward it goes back.  A
+ * velocity's forwards count themselves. */
+static double gradient_work(const vmt_sample *s)
 {
-    return (double)s->spec.settings->motion.block / (double)s->spec.model->dit_config.layers;
+    if (s->method->tap == VMT_TAP_VELOCITY)
+        return 0;
+    return 3 * (double)tap_backward_blocks(s) / (double)s->spec.model->dit_config.layers;
 }
 
 static int64_t gradients_per_step(const vmt_motion_settings *m)
@@ -255,37 +329,61 @@ static enum vmt_status upload_motion(vmt_ctx *ctx, vmt_sample *s, const vmt_moti
     return upload_noise(ctx, s, &s->noise, s->spec.ref_noise, motion->ref_seed);
 }
 
+/* One of a motion's features, on the host. */
+static vmt_tensor host_features(const vmt_motion *motion, int64_t index)
+{
+    const vmt_tensor all = vmt_tensor_over(NULL, VMT_F32, motion->shape.rank, motion->shape.axes);
+
+    return vmt_tensor_over(motion->features + index * vmt_numel(&all), VMT_F32, all.rank,
+                           all.shape);
+}
+
 enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *motion)
 {
-    const vmt_flow_plan *plan = &s->guidance.plan;
     const bool once = s->spec.settings->motion.ref_time == VMT_REF_CLEAN;
     tap_self self = {.ctx = ctx, .sample = s};
     const vmt_tap_model tap = {.self = &self, .forward = tap_forward, .backward = tap_backward};
 
+    motion->method = s->method;
     motion->guided = s->guided;
-    motion->flow_count = s->guided && once ? 1 : s->guided;
-    motion->pairs = s->guided ? plan->pairs : 0;
-    motion->tokens = s->guided ? plan->tokens : 0;
-    VMT_TRY(vmt_reporter_phase(ctx, s->reporter, VMT_PHASE_EXTRACT, motion->flow_count,
-                               (double)motion->flow_count));
+    motion->feature_count = s->guided && once ? 1 : s->guided;
+    if (s->guided)
+        motion->shape = s->guidance.features;
+    VMT_TRY(vmt_reporter_phase(ctx, s->reporter, VMT_PHASE_EXTRACT, motion->feature_count,
+                               (double)motion->feature_count));
     if (!s->guided)
         return VMT_OK;
-    const int64_t elements = motion->pairs * motion->tokens * 2;
-    VMT_TRY(vmt_alloc(ctx, (void **)&motion->flows, (size_t)(motion->flow_count * elements),
-                      sizeof *motion->flows));
+    VMT_TRY(vmt_alloc(ctx, (void **)&motion->features,
+                      (size_t)(motion->feature_count * vmt_numel(&s->reference)),
+                      sizeof *motion->features));
     VMT_TRY(upload_motion(ctx, s, motion));
-    for (int64_t i = 0; i < motion->flow_count; i++) {
-        vmt_tensor host = vmt_tensor_over(motion->flows + i * elements, VMT_F32,
-                                          VMT_SHAPE(motion->pairs, motion->tokens, 2));
+    for (int64_t i = 0; i < motion->feature_count; i++) {
+        vmt_tensor host = host_features(motion, i);
         VMT_TRY(vmt_prefix(ctx,
-                           vmt_motion_reference_flow(ctx, &s->guidance, &tap, &s->flow, &s->clean,
-                                                     &s->noise, s->sampler.sigmas[i],
-                                                     s->sampler.timesteps[i]),
+                           vmt_motion_reference_features(ctx, &s->guidance, &tap, &s->reference,
+                                                         &s->clean, &s->noise, s->sampler.sigmas[i],
+                                                         s->sampler.timesteps[i]),
                            "reference, step %" PRId64, i));
-        VMT_TRY(vmt_download(ctx, &host, &s->flow));
+        VMT_TRY(vmt_download(ctx, &host, &s->reference));
         s->reporter->now.step = i + 1;
         VMT_TRY(vmt_reporter_tell(ctx, s->reporter, 1));
     }
+    return VMT_OK;
+}
+
+/* The features were made for this run's method, grid and settings. */
+enum vmt_status vmt_sample_match(vmt_ctx *ctx, const vmt_sample *s, const vmt_motion *motion)
+{
+    const vmt_feature_shape *want = &s->guidance.features, *have = &motion->shape;
+
+    if (motion->guided != s->guided)
+        return vmt_fail(ctx, VMT_E_MISMATCH,
+                        "the motion has %" PRId64 " guided steps, this run has %" PRId64,
+                        motion->guided, s->guided);
+    if (s->guided && (motion->method != s->method || have->rank != want->rank ||
+                      memcmp(have->axes, want->axes, (size_t)want->rank * sizeof *want->axes)))
+        return vmt_fail(ctx, VMT_E_MISMATCH,
+                        "the motion's features are not of the shape that this run measures");
     return VMT_OK;
 }
 
@@ -429,7 +527,7 @@ static int inner_progress(void *user, const vmt_guidance_state *state)
     s->reporter->now.amf_loss = state->losses.amf;
     s->reporter->now.track_loss = state->losses.track;
     s->reporter->now.loss = state->losses.total;
-    p->status = vmt_reporter_tell(p->ctx, s->reporter, computed ? 3 * tap_work(s) : 0);
+    p->status = vmt_reporter_tell(p->ctx, s->reporter, computed ? gradient_work(s) : 0);
     if (p->status == VMT_OK && s->trace)
         p->status = s->trace(p->ctx, s, s->trace_user, "inner");
     return p->status != VMT_OK;
@@ -438,11 +536,8 @@ static int inner_progress(void *user, const vmt_guidance_state *state)
 static enum vmt_status guide(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
 {
     const int64_t i = s->sampler.step;
-    const int64_t elements = motion->pairs * motion->tokens * 2;
-    const vmt_tensor host =
-        vmt_tensor_over(motion->flows + (motion->flow_count == 1 ? 0 : i * elements), VMT_F32,
-                        VMT_SHAPE(motion->pairs, motion->tokens, 2));
-    const vmt_motion_reference reference = {.flow = &s->flow, .weight = 1.0};
+    const vmt_tensor host = host_features(motion, motion->feature_count == 1 ? 0 : i);
+    const vmt_motion_reference reference = {.features = &s->reference, .weight = 1.0};
     tap_self self = {.ctx = ctx, .sample = s};
     const vmt_tap_model tap = {.self = &self, .forward = tap_forward, .backward = tap_backward};
     loop_progress progress = {.ctx = ctx, .sample = s};
@@ -453,37 +548,18 @@ static enum vmt_status guide(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *moti
                                   .progress = inner_progress,
                                   .progress_user = &progress};
 
-    VMT_TRY(vmt_upload(ctx, &s->flow, &host));
+    VMT_TRY(vmt_upload(ctx, &s->reference, &host));
     s->reporter->now.inner_steps = s->spec.settings->motion.inner_steps;
     const enum vmt_status status = vmt_guidance_step(ctx, &s->guidance, &s->state, &tap, &step);
     s->reporter->now.inner_step = s->reporter->now.inner_steps = 0;
     return progress.status != VMT_OK ? progress.status : status;
 }
 
-/* velocity = negative + cfg (prompt - negative). */
-static enum vmt_status predict(vmt_ctx *ctx, vmt_sample *s)
-{
-    const double cfg = (double)s->spec.settings->cfg_scale;
-    const float timestep = s->sampler.timesteps[s->sampler.step];
-    const vmt_tensor *x = &s->state.latent;
-
-    VMT_TRY(
-        vmt_dit_forward(ctx, s->dit, &s->velocity, x, timestep, s->texts[VMT_TEXT_PROMPT], false));
-    VMT_TRY(vmt_reporter_tell(ctx, s->reporter, 1));
-    if (s->spec.settings->cfg_scale == 1.0F)
-        return VMT_OK;
-    VMT_TRY(vmt_dit_forward(ctx, s->dit, &s->negative_velocity, x, timestep,
-                            s->texts[VMT_TEXT_NEGATIVE], false));
-    VMT_TRY(vmt_lincomb(ctx, &s->velocity, &s->velocity, &s->negative_velocity, 1.0, -1.0));
-    VMT_TRY(vmt_lincomb(ctx, &s->velocity, &s->negative_velocity, &s->velocity, 1.0, cfg));
-    return vmt_reporter_tell(ctx, s->reporter, 1);
-}
-
 static enum vmt_status one_step(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
 {
     if (s->sampler.step < s->guided)
         VMT_TRY(guide(ctx, s, motion));
-    VMT_TRY(predict(ctx, s));
+    VMT_TRY(prompt_velocity(ctx, s, &s->state.latent, s->sampler.timesteps[s->sampler.step]));
     VMT_TRY(vmt_sample_preview(ctx, s));
     VMT_TRY(vmt_sampler_step(ctx, &s->sampler, &s->state.latent, &s->velocity));
     vmt_guidance_rewind(&s->state);
@@ -503,8 +579,12 @@ static double loop_work(const vmt_sample *s)
     const int64_t left = s->sampler.steps - s->sampler.step;
     const int64_t guided = s->guided > s->sampler.step ? s->guided - s->sampler.step : 0;
 
+    const double gradient = s->guided && s->method->tap == VMT_TAP_VELOCITY ? passes
+                            : s->guided                                     ? gradient_work(s)
+                                                                            : 0;
+
     return passes * (double)left +
-           3 * tap_work(s) * (double)(guided * gradients_per_step(&settings->motion));
+           gradient * (double)(guided * gradients_per_step(&settings->motion));
 }
 
 /* A run that was asked to stop leaves its state, with the message it already has. */

@@ -37,9 +37,9 @@ typedef struct vmt_sample_spec {
     const vmt_model *model;
     const vmt_settings *settings;
     vmt_geometry geometry;
-    vmt_text_rows texts[VMT_TEXT_COUNT]; /* EMPTY: only when flows are extracted */
+    vmt_text_rows texts[VMT_TEXT_COUNT]; /* EMPTY: only when features are extracted */
     bool transfer;                       /* Euler and guidance; else plain text-to-video */
-    bool extracts;                       /* reference flows will be computed */
+    bool extracts;                       /* the reference's features will be computed */
     bool samples;                        /* the loop will run */
     const vmt_preview *preview;          /* NULL: none */
     const float *noise, *ref_noise; /* host, in place of the seeds' noise; NULL: from the seeds */
@@ -48,14 +48,16 @@ typedef struct vmt_sample_spec {
 typedef struct vmt_sample {
     vmt_sample_spec spec;
     vmt_sampler_state sampler;
-    int64_t guided;    /* steps that are guided */
-    int32_t recompute; /* level chosen */
+    const vmt_motion_method *method; /* NULL: no transfer */
+    int64_t guided;                  /* steps that are guided */
+    int32_t recompute;               /* level chosen */
     vmt_dit_text *texts[VMT_TEXT_COUNT];
     vmt_dit_run *dit;
     vmt_arena arena;
     vmt_guidance guidance; /* laid out if guided > 0 */
     vmt_guidance_state state;
-    vmt_tensor velocity, negative_velocity, clean, noise, flow;
+    vmt_tensor velocity, negative_velocity, clean, noise;
+    vmt_tensor reference; /* its features, of the step at hand */
     vmt_reporter *reporter;
     float *timesteps; /* of the plan: the sampler's and 0 */
     const char *checkpoint_path;
@@ -76,13 +78,23 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *sample, const vmt_samp
                                 vmt_reporter *reporter);
 void vmt_sample_close(vmt_ctx *ctx, vmt_sample *sample);
 
-/* Bytes of arenas and prompts that vmt_sample_open takes; the level of recomputation if
- * settings->recompute leaves the choice: the least that takes at most half of the `free_bytes` of
- * the host, or all of a device's. */
-enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t free_bytes,
-                                 size_t *bytes, int32_t *recompute, int64_t *guided);
+/* What vmt_sample_open would take. */
+typedef struct vmt_sample_needs {
+    size_t bytes; /* of arenas and prompts */
+    int32_t recompute;
+    int64_t guided;
+    int32_t forward_blocks, backward_blocks; /* of the network, for one gradient */
+} vmt_sample_needs;
 
-/* motion->flows from motion->clean and the reference's noise. */
+/* The level of recomputation, if settings->recompute leaves the choice: the least that takes at
+ * most half of the `free_bytes` of the host, or all of a device's. */
+enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t free_bytes,
+                                vmt_sample_needs *needs);
+
+/* VMT_E_MISMATCH unless a motion of a file fits the opened run. */
+enum vmt_status vmt_sample_match(vmt_ctx *ctx, const vmt_sample *sample, const vmt_motion *motion);
+
+/* motion->features from motion->clean and the reference's noise. */
 enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *sample, vmt_motion *motion);
 
 /* The latent the loop begins with; motion NULL: noise. */

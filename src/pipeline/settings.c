@@ -47,6 +47,14 @@ static const option_row rows[] = {
      1000},
     {{"seed", "N", "seed of the start noise", "Result"}, ULONG, FIELD(seed), 0, 0},
 
+    {{"method", "fastvmt|ditflow|ditflow-10|moft|smm|motionclone|flowmotion|none|noise",
+      "how motion is measured and imposed, with its schedule; fastvmt methods lists them",
+      "Method"},
+     CHOICE,
+     MOTION(method),
+     0,
+     0},
+
     {{"steps", "N", "denoising steps", "Sampling"}, INT, FIELD(steps), 1, 10000},
     {{"shift", "X", "sigma shift of the schedule", "Sampling"}, REAL, FIELD(shift), 0.01, 100},
     {{"strength", "X", "where the schedule starts, before the shift: 1 = at pure noise",
@@ -125,10 +133,11 @@ static const option_row rows[] = {
      MOTION(grad_reuse_interval),
      1,
      1000},
-    {{"amf-window", "N", "side of the key window, tokens", "Motion"},
+    {{"amf-window", "N", "side of the key window, tokens; 0: no windows, the whole frame",
+      "Motion"},
      INT,
      MOTION(amf_window),
-     1,
+     0,
      1024},
     {{"amf-tile", "RxC", "query tile, rows x columns of tokens", "Motion"},
      PAIR,
@@ -159,6 +168,22 @@ static const option_row rows[] = {
      REAL,
      MOTION(last_pair_weight),
      0,
+     1},
+    {{"top-k", "N", "method motionclone: attention weights that a token keeps", "Motion"},
+     INT,
+     MOTION(top_k),
+     1,
+     1000},
+    {{"smm-pool", "N", "method smm: cells of a frame's side", "Motion"},
+     INT,
+     MOTION(smm_pool),
+     2,
+     64},
+    {{"moft-channels", "X", "method moft: share of the channels kept, those that change most",
+      "Motion"},
+     REAL,
+     MOTION(moft_channels),
+     1e-4,
      1},
     {{"weight-decay", "X", "AdamW's decay", "Motion"}, REAL, MOTION(weight_decay), 0, 1},
     {{"beta1", "X", "AdamW's first moment", "Motion"}, REAL, MOTION(beta1), 0, 0.9999999},
@@ -331,6 +356,44 @@ static bool parse_value(const option_row *row, char *field, const char *text)
     return false;
 }
 
+/* The method's own schedule, from that of fastvmt that the preset has. */
+static enum vmt_status set_schedule(vmt_ctx *ctx, vmt_settings *settings)
+{
+    vmt_motion_settings *m = &settings->motion;
+    const vmt_schedule *own = &settings->fastvmt;
+    const vmt_motion_method *method;
+
+    VMT_TRY(vmt_method_get(ctx, &method, m->method));
+    const vmt_method_schedule *s = &method->schedule;
+    const bool guides = method->tap != VMT_TAP_NONE;
+    const int32_t inner = (int32_t)lround(s->inner_steps * (double)own->inner_steps);
+    m->guided_steps = (int32_t)lround(s->guided_steps * (double)own->guided_steps);
+    m->guide_until = guides ? own->guide_until : 0.0F;
+    m->inner_steps = !guides ? own->inner_steps : inner < 1 ? 1 : inner;
+    m->lr_first = guides ? (float)(s->lr_first * (double)own->lr_first) : own->lr_first;
+    m->lr_last = guides ? (float)(s->lr_last * (double)own->lr_last) : own->lr_last;
+    m->grad_reuse_interval = s->interval ? s->interval : own->grad_reuse_interval;
+    m->logit_scale = s->logit_scale > 0 ? (float)s->logit_scale : own->logit_scale;
+    settings->init = m->method == VMT_METHOD_NOISE ? VMT_INIT_NOISE : own->init;
+    settings->strength = m->method == VMT_METHOD_NOISE ? 1.0F : own->strength;
+    return VMT_OK;
+}
+
+static vmt_schedule schedule_of(const vmt_settings *settings)
+{
+    const vmt_motion_settings *m = &settings->motion;
+
+    return (vmt_schedule){.guided_steps = m->guided_steps,
+                          .inner_steps = m->inner_steps,
+                          .grad_reuse_interval = m->grad_reuse_interval,
+                          .init = settings->init,
+                          .guide_until = m->guide_until,
+                          .lr_first = m->lr_first,
+                          .lr_last = m->lr_last,
+                          .logit_scale = m->logit_scale,
+                          .strength = settings->strength};
+}
+
 enum vmt_status vmt_settings_set(vmt_ctx *ctx, vmt_settings *settings, const char *name,
                                  const char *value)
 {
@@ -342,7 +405,7 @@ enum vmt_status vmt_settings_set(vmt_ctx *ctx, vmt_settings *settings, const cha
         return bad_value(ctx, row, value);
     if (row->offset == FIELD(ref_seed))
         settings->ref_seed_set = 1;
-    return VMT_OK;
+    return row->offset == MOTION(method) ? set_schedule(ctx, settings) : VMT_OK;
 }
 
 /* ---- value to text */
@@ -444,7 +507,10 @@ static const vmt_settings paper = {
                .weight_decay = 0.01F,
                .beta1 = 0.9F,
                .beta2 = 0.999F,
-               .adam_eps = 1e-8F},
+               .adam_eps = 1e-8F,
+               .top_k = 8,
+               .smm_pool = 4,
+               .moft_channels = 0.125F},
     .preset = "paper",
 };
 
@@ -503,6 +569,7 @@ enum vmt_status vmt_settings_init(vmt_ctx *ctx, vmt_settings *settings, const vm
         vmt_model_defaults_apply(&model->defaults, settings);
         strcpy(settings->preset, "model");
     }
+    settings->fastvmt = schedule_of(settings);
     return VMT_OK;
 }
 

@@ -199,10 +199,8 @@ static enum vmt_status sample_phases(vmt_ctx *ctx, run *r, bool transfer, bool e
 
     s.checkpoint_path = r->io->checkpoint_path;
     s.checkpoint_steps = r->io->checkpoint_path ? r->io->checkpoint_steps : 0;
-    if (status == VMT_OK && motion && !extracts && r->motion.guided != s.guided)
-        status = vmt_fail(ctx, VMT_E_MISMATCH,
-                          "the motion has %" PRId64 " guided steps, this run has %" PRId64,
-                          r->motion.guided, s.guided);
+    if (status == VMT_OK && motion && !extracts)
+        status = vmt_sample_match(ctx, &s, motion);
     if (status == VMT_OK && extracts)
         status = vmt_sample_extract(ctx, &s, &r->motion);
     if (status == VMT_OK)
@@ -260,11 +258,11 @@ static enum vmt_status decode_phase(vmt_ctx *ctx, run *r, vmt_clip *result)
 
 /* ---- what the motion of a run comes from */
 
-/* Settings that decide the reference's flows. */
+/* Settings that decide the reference's features. */
 static const char *const motion_options[] = {
-    "variant",       "ref-time",    "block", "amf-window", "amf-tile",
-    "max-frame-gap", "logit-scale", "steps", "shift",      "strength",
-    "guided-steps",  "guide-until", NULL};
+    "method", "top-k",      "smm-pool",     "moft-channels", "variant",     "ref-time",
+    "block",  "amf-window", "amf-tile",     "max-frame-gap", "logit-scale", "steps",
+    "shift",  "strength",   "guided-steps", "guide-until",   NULL};
 
 static enum vmt_status match_models(vmt_ctx *ctx, const vmt_tensor_file *file, const run *r)
 {

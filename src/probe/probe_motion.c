@@ -200,7 +200,7 @@ static enum vmt_status emit_features(vmt_ctx *ctx, motion_case *m, const vmt_ten
 
 static enum vmt_status forward_and_losses(vmt_ctx *ctx, motion_case *m)
 {
-    const vmt_motion_reference reference = {.flow = &m->ref, .weight = 1.0};
+    const vmt_motion_reference reference = {.features = &m->ref, .weight = 1.0};
     const vmt_tensor *ref;
 
     VMT_TRY(vmt_probe_input(ctx, m->c, "ref", VMT_F32, 3, &ref));

@@ -68,6 +68,16 @@ static enum vmt_status set_variant(vmt_ctx *ctx, vmt_settings *s, const char *na
     return vmt_settings_set(ctx, s, "variant", name ? name : "paper");
 }
 
+/* The method alone: the case tells the schedule. */
+static enum vmt_status set_method(vmt_ctx *ctx, vmt_settings *s, const char *name)
+{
+    vmt_settings other = *s;
+
+    VMT_TRY(vmt_settings_set(ctx, &other, "method", name ? name : "fastvmt"));
+    s->motion.method = other.motion.method;
+    return VMT_OK;
+}
+
 /* A latent of the case must have this geometry: [1, channels, F, H, W]. */
 static enum vmt_status latent_geometry(vmt_ctx *ctx, const vmt_dit_config *config,
                                        const vmt_tensor *t, vmt_geometry *g)
@@ -153,10 +163,11 @@ static enum vmt_status emit_schedule(vmt_ctx *ctx, guided_case *g)
 
     VMT_TRY(vmt_probe_emit_host(ctx, g->c, &sigmas, "out.sigmas"));
     VMT_TRY(vmt_probe_emit_host(ctx, g->c, &times, "out.timesteps"));
-    for (int64_t i = 0; i < m->flow_count; i++) {
-        const vmt_tensor flow = vmt_tensor_over(m->flows + i * m->pairs * m->tokens * 2, VMT_F32,
-                                                VMT_SHAPE(m->pairs, m->tokens, 2));
-        VMT_TRY(vmt_probe_emit_host(ctx, g->c, &flow, "out.step%d.flow_ref", (int)i));
+    for (int64_t i = 0; i < m->feature_count; i++) {
+        vmt_tensor features = vmt_tensor_over(m->features, VMT_F32, m->shape.rank, m->shape.axes);
+        features.data = m->features + i * vmt_numel(&features);
+        VMT_TRY(vmt_probe_emit_host(ctx, g->c, &features, "out.step%d.%s", (int)i,
+                                    m->method->row.flow ? "flow_ref" : "features_ref"));
     }
     return VMT_OK;
 }
@@ -169,6 +180,7 @@ static enum vmt_status open_guided(vmt_ctx *ctx, guided_case *g, vmt_sample_spec
 
     VMT_TRY(read_settings(ctx, g->c, &g->settings));
     VMT_TRY(set_variant(ctx, &g->settings, vmt_tensor_file_meta(g->c->file, "variant")));
+    VMT_TRY(set_method(ctx, &g->settings, vmt_tensor_file_meta(g->c->file, "method")));
     VMT_TRY(vmt_probe_weights(ctx, g->c, "weights", &m->files[VMT_PART_DIT]));
     VMT_TRY(vmt_dit_config_read(ctx, &m->dit_config, NULL, m->files[VMT_PART_DIT]));
     VMT_TRY(vmt_dit_open(ctx, &m->dit, m->files[VMT_PART_DIT], &m->dit_config));
@@ -216,7 +228,7 @@ enum vmt_status vmt_probe_guided(vmt_ctx *ctx, vmt_probe_case *c)
     const enum vmt_status status = run_guided(ctx, &g);
 
     vmt_sample_close(ctx, &g.sample);
-    vmt_free(g.motion.flows); /* the clean latent is the case's */
+    vmt_free(g.motion.features); /* the clean latent is the case's */
     vmt_dit_close(ctx, g.model.dit);
     vmt_tensor_file_close(g.model.files[VMT_PART_DIT]);
     return status;
@@ -363,7 +375,7 @@ static enum vmt_status run_pipeline(vmt_ctx *ctx, pipeline_case *p)
         vmt_sample s = {0};
         const enum vmt_status status = sample_variant(ctx, p, &s, &motion, variants[i]);
         vmt_sample_close(ctx, &s);
-        vmt_free(motion.flows); /* the clean latent serves both variants */
+        vmt_free(motion.features); /* the clean latent serves both variants */
         VMT_TRY(vmt_prefix(ctx, status, "%s", variants[i]));
     }
     return VMT_OK;

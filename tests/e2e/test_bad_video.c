@@ -162,7 +162,7 @@ static void bad_options(void **state)
         {"--size", "-64x48"},      {"--size", "99999999x9"}, {"--frames", "-1"},
         {"--frames", "99999999"},  {"--strength", "0"},      {"--strength", "nan"},
         {"--strength", "1.5"},     {"--cfg", "inf"},         {"--shift", "0"},
-        {"--block", "8"},          {"--block", "-1"},        {"--amf-window", "0"},
+        {"--block", "8"},          {"--block", "-1"},        {"--amf-window", "-1"},
         {"--amf-tile", "0x2"},     {"--amf-tile", "2"},      {"--variant", "best"},
         {"--init", "zeros"},       {"--seed", "abc"},        {"--preset", "none"},
         {"--backend", "quantum"},  {"--dtype", "int3"},      {"--threads", "-1"},

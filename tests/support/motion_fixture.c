@@ -79,9 +79,8 @@ bool motion_equal(vmt_ctx *ctx, const vmt_tensor *a, const vmt_tensor *b)
     return true;
 }
 
-static enum vmt_status fake_forward(void *self, const vmt_tensor **q, const vmt_tensor **k,
-                                    const vmt_tensor *latent, float timestep,
-                                    enum vmt_tap_text text, bool keep)
+static enum vmt_status fake_forward(void *self, vmt_taps *taps, const vmt_tensor *latent,
+                                    float timestep, enum vmt_tap_text text, bool keep)
 {
     fake_network *f = self;
     const vmt_tensor x = vmt_reshape(latent, 3, f->q.shape);
@@ -95,19 +94,26 @@ static enum vmt_status fake_forward(void *self, const vmt_tensor **q, const vmt_
         f->gain = gain;
     VMT_TRY(vmt_lincomb(f->ctx, &f->q, &x, &x, gain, 0.0));
     VMT_TRY(vmt_lincomb(f->ctx, &f->k, &x, &f->ones, 0.7, text == VMT_TAP_EMPTY ? 0.3 : 0.1));
-    *q = &f->q;
-    *k = &f->k;
+    taps->q = &f->q;
+    taps->k = &f->k;
+    f->hidden = vmt_reshape(&f->q, VMT_SHAPE(f->q.shape[0], f->q.shape[1] * f->q.shape[2]));
+    taps->hidden = &f->hidden;
+    f->velocity = vmt_reshape(&f->k, latent->rank, latent->shape);
+    taps->velocity = &f->velocity;
     return VMT_OK;
 }
 
-static enum vmt_status fake_backward(void *self, vmt_tensor *dlatent, const vmt_tensor *dq,
-                                     const vmt_tensor *dk)
+static enum vmt_status fake_backward(void *self, vmt_tensor *dlatent, const vmt_taps *gradient)
 {
     fake_network *f = self;
     vmt_tensor dx = vmt_reshape(dlatent, 3, f->q.shape);
 
     f->backwards++;
-    return vmt_lincomb(f->ctx, &dx, dq, dk, f->gain, 0.7);
+    if (gradient->hidden) {
+        const vmt_tensor dhidden = vmt_reshape(gradient->hidden, 3, f->q.shape);
+        return vmt_lincomb(f->ctx, &dx, &dhidden, &dhidden, f->gain, 0.0);
+    }
+    return vmt_lincomb(f->ctx, &dx, gradient->q, gradient->k, f->gain, 0.7);
 }
 
 void fake_network_init(vmt_ctx *ctx, vmt_arena *arena, fake_network *f, int64_t tokens,

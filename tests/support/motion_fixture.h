@@ -24,11 +24,11 @@ double motion_get(vmt_ctx *ctx, const vmt_tensor *t, int64_t i);
 void motion_set(vmt_ctx *ctx, vmt_tensor *t, int64_t i, double value);
 bool motion_equal(vmt_ctx *ctx, const vmt_tensor *a, const vmt_tensor *b); /* to the bit */
 
-/* q = (1 + timestep / 1000) x, k = 0.7 x + c, c from the text; the latent x [C, F, H, W] is read as
- * [N, heads, head_dim]. */
+/* q = hidden = (1 + timestep / 1000) x, k = velocity = 0.7 x + c, c from the text; the latent x
+ * [C, F, H, W] is read as [N, heads, head_dim]. */
 typedef struct fake_network {
     vmt_ctx *ctx;
-    vmt_tensor q, k, ones;
+    vmt_tensor q, k, ones, hidden, velocity;
     int forwards, kept, backwards;
     float last_timestep;
     enum vmt_tap_text last_text;

@@ -71,12 +71,12 @@ static void open_guided(guided *g, vmt_ctx *ctx, const vmt_motion_settings *s)
     g->noise = motion_random(ctx, &g->arena, &rng, 1.0, 4, LATENT);
     const vmt_tensor start = motion_random(ctx, &g->arena, &rng, 1.0, 4, LATENT);
     CHECK_OK(ctx, vmt_copy(ctx, &g->state.latent, &start));
-    CHECK_OK(ctx, vmt_take(ctx, &g->arena, &g->ref, ctx->real, 3, g->guidance.flow.shape));
+    CHECK_OK(ctx, vmt_take(ctx, &g->arena, &g->ref, ctx->real, 3, g->guidance.features.axes));
     fake_network_init(ctx, &g->arena, &g->network, TOKENS, HEADS, HEAD_DIM);
     g->tap = fake_network_tap(&g->network);
-    CHECK_OK(ctx, vmt_motion_reference_flow(ctx, &g->guidance, &g->tap, &g->ref, &g->clean,
-                                            &g->noise, 0.5f, 500.0f));
-    g->reference = (vmt_motion_reference){.flow = &g->ref, .weight = 1.0};
+    CHECK_OK(ctx, vmt_motion_reference_features(ctx, &g->guidance, &g->tap, &g->ref, &g->clean,
+                                                &g->noise, 0.5f, 500.0f));
+    g->reference = (vmt_motion_reference){.features = &g->ref, .weight = 1.0};
     g->step = (vmt_guided_step){.step = 4,
                                 .timestep = 900.0f,
                                 .references = &g->reference,
@@ -267,8 +267,8 @@ static void test_reference_time(void **state)
         open_guided(&g, ctx, &s);
         for (int i = 0; i < 2; i++) {
             CHECK_OK(ctx, vmt_take(ctx, &g.arena, &at[i], ctx->real, 3, g.ref.shape));
-            CHECK_OK(ctx, vmt_motion_reference_flow(ctx, &g.guidance, &g.tap, &at[i], &g.clean,
-                                                    &g.noise, sigmas[i], 1000.0f * sigmas[i]));
+            CHECK_OK(ctx, vmt_motion_reference_features(ctx, &g.guidance, &g.tap, &at[i], &g.clean,
+                                                        &g.noise, sigmas[i], 1000.0f * sigmas[i]));
             assert_true(g.network.last_timestep == (clean ? 0.0f : 1000.0f * sigmas[i]));
         }
         assert_int_equal(motion_equal(ctx, &at[0], &at[1]), clean);

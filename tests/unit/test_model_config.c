@@ -186,7 +186,7 @@ static void bad_values(void **state)
     refuse("{\"text\":{\"eos_id\":2}}", VMT_E_UNSUPPORTED, "eos_id");
     refuse("{\"motion\":{\"windw\":5}}", VMT_E_FORMAT, "motion.windw");
     refuse("{\"motion\":{\"inner_steps\":0}}", VMT_E_FORMAT, "from 1 to 1000");
-    refuse("{\"motion\":{\"window\":0}}", VMT_E_FORMAT, "window");
+    refuse("{\"motion\":{\"window\":-1}}", VMT_E_FORMAT, "window");
     refuse("{\"motion\":{\"tile\":[2]}}", VMT_E_FORMAT, "2 integers");
     refuse("{\"motion\":{\"start\":\"middle\"}}", VMT_E_FORMAT, "start");
     refuse("{\"motion\":{\"optimizer\":\"sgd\"}}", VMT_E_UNSUPPORTED, "optimizer");

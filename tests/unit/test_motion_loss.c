@@ -53,7 +53,7 @@ static void open_problem(problem *p, vmt_ctx *ctx, enum vmt_variant variant, int
     p->K = motion_random(ctx, &p->arena, &rng, 1.5, VMT_SHAPE(f, tokens, HEAD_DIM));
     for (int i = 0; i < MAX_REFERENCES; i++) {
         p->ref[i] = motion_random(ctx, &p->arena, &rng, 2.0, VMT_SHAPE(pairs, tokens, 2));
-        p->references[i] = (vmt_motion_reference){.flow = &p->ref[i], .weight = 1.0};
+        p->references[i] = (vmt_motion_reference){.features = &p->ref[i], .weight = 1.0};
     }
     p->dQ = take(p, VMT_SHAPE(f, tokens, HEAD_DIM));
     p->dK = take(p, VMT_SHAPE(f, tokens, HEAD_DIM));
@@ -336,8 +336,9 @@ static void test_refused(void **state)
         enum vmt_status status;
     } cases[] = {
         {VMT_VARIANT_PAPER, 5, 3, 4, 3, 12, VMT_OK},
-        {VMT_VARIANT_PAPER, 4, 5, 7, 3, 7, VMT_OK}, /* the paper's takes any */
-        {VMT_VARIANT_PAPER, 0, 3, 4, 3, 12, VMT_E_ARG},
+        {VMT_VARIANT_PAPER, 4, 5, 7, 3, 7, VMT_OK},  /* the paper's takes any */
+        {VMT_VARIANT_PAPER, 0, 3, 4, 3, 12, VMT_OK}, /* no windows */
+        {VMT_VARIANT_PAPER, -1, 3, 4, 3, 12, VMT_E_ARG},
         {VMT_VARIANT_PAPER, 5, 0, 4, 3, 12, VMT_E_ARG},
         {VMT_VARIANT_PAPER, 5, 3, 4, 0, 12, VMT_E_ARG},
         {VMT_VARIANT_RELEASED, 5, 3, 4, 3, 12, VMT_OK},
