@@ -26,7 +26,8 @@ typedef struct own_option {
 
 /* m: model files, r: reference video, w: where to begin in it, k: its frames, a: its sound, z: a
  * video for its sound alone, t: transfer and generate, e: they and extract, n: motion
- * files, o: output, c: computing, d: made-up models, h: they and bench, b: bench, i: info */
+ * files, o: output, c: computing, d: made-up models, h: they and bench, b: bench, i: info, q: score
+ */
 static const own_option own[] = {
     {'m', "model", 'm', "DIR",
      "folder of a model: official Wan2.1-T2V, or one with our config.json", TEXT, AT(paths.dir), 0,
@@ -107,6 +108,11 @@ static const own_option own[] = {
      FLAG, AT(full), 0, 0},
     {'b', "op", 0, "NAME", "of ops this one alone", TEXT, AT(op), 0, 0},
     {'b', "json", 0, NULL, "print JSON", FLAG, AT(json), 0, 0},
+    {'q', "json", 0, NULL, "print JSON", FLAG, AT(json), 0, 0},
+    {'q', "picture", 0, "FILE", "also draw tracks and flow of both side by side, .png or .ppm",
+     TEXT, AT(picture), 0, 0},
+    {'q', "video", 0, "VIDEO", "the same of every frame", TEXT, AT(video), 0, 0},
+    {'q', "force", 'y', NULL, "overwrite existing files", FLAG, AT(overwrite), 0, 0},
     {'d', "random-seed", 0, "N", "seed of the weights", WHOLE, AT(seed_models), 0, 1e15},
 };
 
@@ -309,7 +315,7 @@ enum vmt_status cli_parse(cli_options *options, const cli_command *command, int 
             const enum vmt_status status = parse_option(options, command, &i, message, size);
             if (status != VMT_OK)
                 return status;
-        } else if (options->operand_count == 8 || !cli_takes_operands(command)) {
+        } else if (options->operand_count == CLI_MAX_OPERANDS || !cli_takes_operands(command)) {
             snprintf(message, size, "%s takes no \"%s\"; see fastvmt %s --help", command->name, arg,
                      command->name);
             return VMT_E_ARG;

@@ -13,7 +13,7 @@
 
 enum cli_progress { CLI_PROGRESS_BAR, CLI_PROGRESS_JSON, CLI_PROGRESS_NONE };
 
-enum { CLI_MAX_SETTINGS = 128 };
+enum { CLI_MAX_SETTINGS = 128, CLI_MAX_OPERANDS = 64 };
 
 /* A library setting given on the command line, applied after the preset. */
 typedef struct cli_setting {
@@ -38,7 +38,8 @@ typedef struct cli_options {
     const char *parts, *op; /* bench; shape too */
     int64_t runs;
     bool full, json;
-    const char *operands[8]; /* what is no option */
+    const char *picture, *video;            /* score */
+    const char *operands[CLI_MAX_OPERANDS]; /* what is no option */
     int operand_count;
     int argc;
     char **argv;
@@ -115,6 +116,9 @@ enum vmt_status cli_fill_settings(cli_session *session, const char *method);
 /* The reference as the options say, and when it begins; `limited`: where no size or count was asked
  * for, no larger and no longer than what the model was made for. */
 enum vmt_status cli_read_reference(cli_session *session, vmt_clip *clip, bool limited);
+/* Where to begin in a reference and how to take it; size, rate and length are the caller's. */
+media_read_options cli_reference_options(cli_session *session);
+enum media_fit cli_fit(const cli_options *options);
 /* When it begins alone, for runs that need no frames of it. */
 enum vmt_status cli_find_start(cli_session *session);
 /* How the result is written: codec, quality, and the reference's sound if one is named. */
@@ -153,6 +157,7 @@ int cli_info(cli_options *options);
 int cli_probe(cli_options *options);
 int cli_make_model(cli_options *options);
 int cli_bench(cli_options *options);
+int cli_score(cli_options *options);
 int cli_completion(cli_options *options);
 int cli_manual(cli_options *options);
 int cli_devices(cli_options *options);

@@ -24,6 +24,13 @@ const cli_command cli_commands[] = {
      "  fastvmt show demo/refs/07_swing.mkv --motion swing.fvm -o flow.mp4\n"
      "  fastvmt show demo/refs/07_swing.mkv -m models/tiny -o flow/%05d.png\n",
      cli_show, "mrwkenovscgx"},
+    {"score", "VIDEO RESULT...",
+     "Scores how results move like their reference: tracks, flow, camera, steadiness, looks.",
+     "  fastvmt score demo/refs/07_swing.mkv out.mp4\n"
+     "  fastvmt score dog.mp4 lion.mp4 tiger.mp4 --json\n"
+     "  fastvmt score dog.mp4 lion.mp4 --picture lion.score.png --video lion.score.mp4\n"
+     "  fastvmt score demo/refs/07_swing.mkv out.mp4 -m models/tiny    # attention flow, too\n",
+     cli_score, "mwkqscgx"},
     {"encode", "-m MODEL -r VIDEO -o LATENT.safetensors", "Video to latent file.",
      "  fastvmt encode -m models/tiny -r clip.mp4 -o clip.latent.safetensors\n", cli_encode,
      "mrwkoscg"},

@@ -156,30 +156,40 @@ static media_read_options where(cli_session *s)
                                 .damaged = conceal ? MEDIA_DAMAGED_CONCEAL : MEDIA_DAMAGED_ERROR};
 }
 
+enum media_fit cli_fit(const cli_options *o)
+{
+    return !o->fit                   ? MEDIA_FIT_CROP
+           : !strcmp(o->fit, "pad")  ? MEDIA_FIT_PAD
+           : !strcmp(o->fit, "crop") ? MEDIA_FIT_CROP
+                                     : MEDIA_FIT_STRETCH;
+}
+
+media_read_options cli_reference_options(cli_session *s)
+{
+    media_read_options options = where(s);
+
+    options.stride = s->options->stride;
+    options.fit = cli_fit(s->options);
+    return options;
+}
+
 enum vmt_status cli_read_reference(cli_session *s, vmt_clip *clip, bool limited)
 {
-    const cli_options *o = s->options;
     const vmt_settings *settings = &s->settings;
-    media_read_options options = where(s);
+    media_read_options options = cli_reference_options(s);
     vmt_clip native;
 
-    options.stride = o->stride;
     options.fps = settings->fps;
     options.frames = settings->frames;
     options.width = settings->width;
     options.height = settings->height;
-
-    if (o->fit && !strcmp(o->fit, "pad"))
-        options.fit = MEDIA_FIT_PAD;
-    if (o->fit && !strcmp(o->fit, "stretch"))
-        options.fit = MEDIA_FIT_STRETCH;
     if (limited) {
         vmt_model_native(s->model, &native);
         options.most_frames = native.frames;
         options.most_width = native.width;
         options.most_height = native.height;
     }
-    return media_read(s->ctx, clip, o->reference, &options);
+    return media_read(s->ctx, clip, s->options->reference, &options);
 }
 
 enum vmt_status cli_find_start(cli_session *s)

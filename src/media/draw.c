@@ -92,6 +92,14 @@ void media_draw_arrow(media_canvas *canvas, media_point from, media_point to, do
     draw_shape(canvas, strokes, count, 0, colour, opacity);
 }
 
+void media_draw_line(media_canvas *canvas, media_point from, media_point to, double thickness,
+                     const uint8_t colour[3], double opacity)
+{
+    const stroke line = {from, to, thickness};
+
+    draw_shape(canvas, &line, 1, 0, colour, opacity);
+}
+
 /* ---- words */
 
 /* Seven rows of five pixels each, the leftmost in bit 4. */

@@ -25,6 +25,10 @@ void media_draw_pixel(media_canvas *canvas, int64_t x, int64_t y, const uint8_t 
 void media_draw_arrow(media_canvas *canvas, media_point from, media_point to, double thickness,
                       const uint8_t colour[3], double opacity);
 
+/* A line with round ends; of no length a dot. */
+void media_draw_line(media_canvas *canvas, media_point from, media_point to, double thickness,
+                     const uint8_t colour[3], double opacity);
+
 enum { MEDIA_GLYPH_WIDTH = 6, MEDIA_GLYPH_HEIGHT = 7 };
 
 /* Digits, '.', and the letters of "px in frames", in black; each glyph takes MEDIA_GLYPH_WIDTH x
