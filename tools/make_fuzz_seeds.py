@@ -148,6 +148,10 @@ def probe():
     write("probe", "shift", case(
         [("in.qk", "F32", [2, 2, 3, 2]), ("in.want", "I64", [3, 6, 2]), ("in.counted", "I64", [3, 6])],
         {**amf, "kind": "shift"}))
+    write("probe", "features", case(
+        [("in.q", "F32", [1, 12, 2, 2]), ("in.k", "F32", [1, 12, 2, 2]), ("in.hid_ref", "F32", [2, 2, 3, 4]),
+         ("in.hid", "F32", [2, 2, 3, 4]), ("in.ref", "F32", [3, 6, 2])],
+        {"kind": "features", "grid": "2x2x3", "heads": "2", "head_dim": "2", "span": "2", "topk": "2", "pool": "2", "ratio": "0.5"}))
     write("probe", "rng", case([("randn.7.20", "F32", [20]), ("raw.3", "F32", [4]), ("big", "F32", [2])], {"kind": "rng"}))
     write("probe", "samplers", case([("in.x", "F32", [2, 2]), ("in.a", "F32", [2, 2])], {
         "kind": "samplers", "flow0": "steps 3, shift 7.0, strength 0.75", "unipc0": "steps 3, shift 5.0",

@@ -380,6 +380,11 @@ enum vmt_status vmt_sample_match(vmt_ctx *ctx, const vmt_sample *s, const vmt_mo
         return vmt_fail(ctx, VMT_E_MISMATCH,
                         "the motion has %" PRId64 " guided steps, this run has %" PRId64,
                         motion->guided, s->guided);
+    if (s->guided && motion->feature_count != 1 && motion->feature_count != s->guided)
+        return vmt_fail(ctx, VMT_E_MISMATCH,
+                        "the motion has features of %" PRId64 " steps, this run has %" PRId64
+                        " guided ones",
+                        motion->feature_count, s->guided);
     if (s->guided && (motion->method != s->method || have->rank != want->rank ||
                       memcmp(have->axes, want->axes, (size_t)want->rank * sizeof *want->axes)))
         return vmt_fail(ctx, VMT_E_MISMATCH,

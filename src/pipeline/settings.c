@@ -356,6 +356,21 @@ static bool parse_value(const option_row *row, char *field, const char *text)
     return false;
 }
 
+static vmt_schedule schedule_of(const vmt_settings *settings)
+{
+    const vmt_motion_settings *m = &settings->motion;
+
+    return (vmt_schedule){.guided_steps = m->guided_steps,
+                          .inner_steps = m->inner_steps,
+                          .grad_reuse_interval = m->grad_reuse_interval,
+                          .init = settings->init,
+                          .guide_until = m->guide_until,
+                          .lr_first = m->lr_first,
+                          .lr_last = m->lr_last,
+                          .logit_scale = m->logit_scale,
+                          .strength = settings->strength};
+}
+
 /* The method's own schedule, from that of fastvmt that the preset has. */
 static enum vmt_status set_schedule(vmt_ctx *ctx, vmt_settings *settings)
 {
@@ -377,21 +392,6 @@ static enum vmt_status set_schedule(vmt_ctx *ctx, vmt_settings *settings)
     settings->init = m->method == VMT_METHOD_NOISE ? VMT_INIT_NOISE : own->init;
     settings->strength = m->method == VMT_METHOD_NOISE ? 1.0F : own->strength;
     return VMT_OK;
-}
-
-static vmt_schedule schedule_of(const vmt_settings *settings)
-{
-    const vmt_motion_settings *m = &settings->motion;
-
-    return (vmt_schedule){.guided_steps = m->guided_steps,
-                          .inner_steps = m->inner_steps,
-                          .grad_reuse_interval = m->grad_reuse_interval,
-                          .init = settings->init,
-                          .guide_until = m->guide_until,
-                          .lr_first = m->lr_first,
-                          .lr_last = m->lr_last,
-                          .logit_scale = m->logit_scale,
-                          .strength = settings->strength};
 }
 
 enum vmt_status vmt_settings_set(vmt_ctx *ctx, vmt_settings *settings, const char *name,

@@ -15,6 +15,7 @@ static const probe_kind kinds[] = {
     {"vae_tiled", vmt_probe_vae_tiled},
     {"umt5", vmt_probe_umt5},
     {"amf", vmt_probe_amf},
+    {"features", vmt_probe_features},
     {"samplers", vmt_probe_samplers},
     {"rng", vmt_probe_rng},
     {"shift", vmt_probe_shift},

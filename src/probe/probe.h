@@ -53,6 +53,7 @@ enum vmt_status vmt_probe_umt5(vmt_ctx *ctx, vmt_probe_case *c);
 enum vmt_status vmt_probe_samplers(vmt_ctx *ctx, vmt_probe_case *c);
 enum vmt_status vmt_probe_rng(vmt_ctx *ctx, vmt_probe_case *c);
 enum vmt_status vmt_probe_amf(vmt_ctx *ctx, vmt_probe_case *c);
+enum vmt_status vmt_probe_features(vmt_ctx *ctx, vmt_probe_case *c);
 enum vmt_status vmt_probe_shift(vmt_ctx *ctx, vmt_probe_case *c);
 enum vmt_status vmt_probe_adamw(vmt_ctx *ctx, vmt_probe_case *c);
 enum vmt_status vmt_probe_guided(vmt_ctx *ctx, vmt_probe_case *c);

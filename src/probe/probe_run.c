@@ -54,6 +54,9 @@ static enum vmt_status read_settings(vmt_ctx *ctx, const vmt_probe_case *c, vmt_
     VMT_TRY(meta_f32(ctx, c, "tau", m->logit_scale, &m->logit_scale));
     VMT_TRY(meta_f32(ctx, c, "lr_first", m->lr_first, &m->lr_first));
     VMT_TRY(meta_f32(ctx, c, "lr_last", m->lr_last, &m->lr_last));
+    VMT_TRY(meta_i32(ctx, c, "topk", &(int64_t){m->top_k}, &m->top_k));
+    VMT_TRY(meta_i32(ctx, c, "pool", &(int64_t){m->smm_pool}, &m->smm_pool));
+    VMT_TRY(meta_f32(ctx, c, "ratio", m->moft_channels, &m->moft_channels));
     VMT_TRY(vmt_probe_meta_sizes(ctx, c, "tile", tile, 2));
     if (s->steps < 1 || s->steps > 10000 || m->inner_steps < 1 || m->grad_reuse_interval < 1 ||
         tile[0] < 1 || tile[1] < 1 || tile[0] > 1024 || tile[1] > 1024)

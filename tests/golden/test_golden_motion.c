@@ -14,8 +14,10 @@ static void test_golden(void **state)
         const char *name;
         conformance_kind *run;
     } cases[] = {
-        {"amf_a1", vmt_probe_amf}, {"amf_a2", vmt_probe_amf},    {"amf_a3", vmt_probe_amf},
-        {"amf_a4", vmt_probe_amf}, {"shift_a", vmt_probe_shift}, {"adamw_a", vmt_probe_adamw},
+        {"amf_a1", vmt_probe_amf},          {"amf_a2", vmt_probe_amf},
+        {"amf_a3", vmt_probe_amf},          {"amf_a4", vmt_probe_amf},
+        {"shift_a", vmt_probe_shift},       {"adamw_a", vmt_probe_adamw},
+        {"features_a", vmt_probe_features}, {"features_b", vmt_probe_features},
     };
     const char *const backends[][2] = {
         {"ref", "f32"}, {"ref64", "auto"}, {"cpu", "f32"}, {"cuda", "f32"}};

@@ -5,6 +5,19 @@
  */
 #include "conformance.h"
 
+/* The loop of each other method. */
+static void check_methods_on(const char *backend, const char *dtype, const char *prefix)
+{
+    static const char *const cases[] = {"guided_ditflow",     "guided_ditflow_10",
+                                        "guided_moft",        "guided_smm",
+                                        "guided_motionclone", "guided_flowmotion"};
+    vmt_ctx *ctx = test_ctx_open(backend, dtype);
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        conformance_check_guided(ctx, cases[i], vmt_probe_guided, prefix, 1);
+    test_ctx_close(ctx);
+}
+
 /* released: what of that case is compared.  Its windows are truncated positions and its optimiser
  * follows signs, so two right float programs may part after some steps: on cpu they do in step 1.
  */
@@ -23,12 +36,14 @@ static void run_on_ref(void **state)
 {
     (void)state;
     check_on("ref", "f32", "out.");
+    check_methods_on("ref", "f32", "out.");
 }
 
 static void run_on_ref64(void **state)
 {
     (void)state;
     check_on("ref64", NULL, "out.");
+    check_methods_on("ref64", NULL, "out.");
 }
 
 static void run_on_cpu(void **state)
@@ -36,6 +51,7 @@ static void run_on_cpu(void **state)
     (void)state;
 #ifdef FASTVMT_HAVE_DNNL
     check_on("cpu", "f32", "out.step0.");
+    check_methods_on("cpu", "f32", "out.step0.");
 #else
     skip();
 #endif
@@ -47,6 +63,7 @@ static void run_on_cuda(void **state)
     if (!test_backend_built("cuda", "f32"))
         skip();
     check_on("cuda", "f32", "out.step0.");
+    check_methods_on("cuda", "f32", "out.step0.");
 }
 
 int main(void)
