@@ -38,6 +38,9 @@ typedef struct cli_options {
     const char *parts, *op; /* bench; shape too */
     int64_t runs;
     bool full, json;
+    int64_t jobs; /* bench table */
+    const char *shard, *videos;
+    bool list, report;
     const char *picture, *video;            /* score */
     const char *operands[CLI_MAX_OPERANDS]; /* what is no option */
     int operand_count;
@@ -157,6 +160,7 @@ int cli_info(cli_options *options);
 int cli_probe(cli_options *options);
 int cli_make_model(cli_options *options);
 int cli_bench(cli_options *options);
+int cli_table(cli_options *options); /* bench table */
 int cli_score(cli_options *options);
 int cli_completion(cli_options *options);
 int cli_manual(cli_options *options);

@@ -213,9 +213,19 @@ int cli_bench(cli_options *o)
     const bool transfer = !strcmp(what, "transfer"), ops = !strcmp(what, "ops");
     bench_job j = {.json = o->json};
 
+    if (!strcmp(what, "table"))
+        return cli_table(o);
     if (o->operand_count > 1 || (*what && !transfer && !ops))
-        return cli_fail_text(VMT_E_ARG, "bench %s: bench takes nothing, ops or transfer",
+        return cli_fail_text(VMT_E_ARG, "bench %s: bench takes nothing, ops, transfer or table",
                              o->operands[o->operand_count - 1]);
+    if (o->output || o->jobs || o->shard || o->videos || o->list || o->report)
+        return cli_fail_text(VMT_E_ARG, "--%s belongs to bench table",
+                             o->output   ? "output"
+                             : o->jobs   ? "jobs"
+                             : o->shard  ? "shard"
+                             : o->videos ? "videos"
+                             : o->list   ? "list"
+                                         : "report");
     if (ops && o->parts)
         return cli_fail_text(VMT_E_ARG, "bench ops takes no --parts");
     int code = check_settings(o, transfer);

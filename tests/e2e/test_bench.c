@@ -234,7 +234,7 @@ static void refused(int code, const char *text, const char *const *arguments)
 static void mistakes(void **state)
 {
     (void)state;
-    REFUSED(2, "ops or transfer", "bench", "everything");
+    REFUSED(2, "ops, transfer or table", "bench", "everything");
     REFUSED(2, "no part 'x'", "bench", "--parts", "dit,x");
     REFUSED(2, "shape 2b: one of tiny, 1.3b, 14b", "bench", "--shape", "2b");
     REFUSED(2, "needs a model", "bench", "transfer");

@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+#include "table/report.h"
+
+#include "base/atomic_file.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const report_score report_scores[] = {
+    {"path_correlation", "path", false, 3},
+    {"path_distance", "path distance, px", true, 1},
+    {"subject_found", "subject found", false, 3},
+    {"subject_likeness", "subject likeness", false, 3},
+    {"fidelity", "fidelity", false, 3},
+    {"fidelity_published", "fidelity, published", false, 3},
+    {"placed", "placed", false, 3},
+    {"speed_ratio", "speed ratio", false, 3},
+    {"flow_cosine", "flow cosine", false, 3},
+    {"flow_error_relative", "flow error, relative", true, 3},
+    {"smoothness", "smoothness", false, 4},
+    {"flicker", "flicker", true, 3},
+    {"luma_jitter", "luma jitter", true, 3},
+    {"first_jump", "first jump", true, 2},
+    {"warp_error", "warp error", true, 6},
+    {"leak_ssim", "leak, SSIM", true, 3},
+    {"leak_psnr", "leak, PSNR", true, 2},
+    {"colour_distance", "colour distance", false, 3},
+    {"sharpness", "sharpness", false, 1},
+    {"saturated", "saturated", true, 4},
+    {NULL, NULL, false, 0},
+};
+
+const report_score *report_score_of(const char *name)
+{
+    for (const report_score *s = report_scores; s->name; s++)
+        if (!strcmp(s->name, name))
+            return s;
+    return NULL;
+}
+
+/* ---- arms */
+
+/* The arm of that name, a new one if need be; NULL: there are too many. */
+static report_arm *take_arm(table_report *r, const char *name)
+{
+    int at = 0;
+
+    while (at < r->arm_count && strcmp(r->arms[at].name, name) != 0)
+        at++;
+    if (at == REPORT_MOST_ARMS)
+        return NULL;
+    if (at == r->arm_count)
+        r->arms[r->arm_count++] = (report_arm){.name = name};
+    return &r->arms[at];
+}
+
+static bool has_results(const table_report *r, const char *arm)
+{
+    for (int64_t i = 0; i < r->results->count; i++)
+        if (!strcmp(r->results->rows[i].arm, arm))
+            return true;
+    return false;
+}
+
+/* In the order of the manifest, then those that it does not name. */
+static enum vmt_status find_arms(table_report *r)
+{
+    const char *last = "";
+
+    for (int64_t i = 0; i < r->manifest->count; i++) {
+        const char *name = r->manifest->cases[i].arm;
+        if (strcmp(name, last) != 0 && has_results(r, name) && !take_arm(r, name))
+            break;
+        last = name;
+    }
+    for (int64_t i = 0; i < r->results->count; i++) {
+        const table_row *row = &r->results->rows[i];
+        report_arm *arm = take_arm(r, row->arm);
+        if (!arm)
+            return vmt_fail(r->ctx, VMT_E_ARG, "results of more than %d arms",
+                            (int)REPORT_MOST_ARMS);
+        if (row->error) {
+            arm->failed++;
+            continue;
+        }
+        arm->count++;
+        arm->seconds += row->all_seconds;
+        arm->loop_seconds += row->loop_seconds;
+        arm->memory = row->memory_peak > arm->memory ? row->memory_peak : arm->memory;
+        for (int p = 0; p < VMT_PHASE_COUNT; p++)
+            arm->phases[p] += row->seconds[p];
+    }
+    for (int i = 0; i < r->arm_count; i++) {
+        report_arm *arm = &r->arms[i];
+        const double count = arm->count ? (double)arm->count : 1;
+        arm->seconds /= count;
+        arm->loop_seconds /= count;
+        for (int p = 0; p < VMT_PHASE_COUNT; p++)
+            arm->phases[p] /= count;
+    }
+    return VMT_OK;
+}
+
+int64_t report_mean(const table_report *r, const char *arm, const char *score, double *mean,
+                    double *error)
+{
+    double sum = 0, squares = 0, value;
+    int64_t count = 0;
+
+    for (int64_t i = 0; i < r->results->count; i++) {
+        const table_row *row = &r->results->rows[i];
+        if (row->error || strcmp(row->arm, arm) != 0 || !table_row_score(row, score, &value))
+            continue;
+        sum += value;
+        squares += value * value;
+        count++;
+    }
+    const double n = count ? (double)count : 1, of = sum / n;
+    const double variance = count > 1 ? (squares - n * of * of) / (n - 1) : 0;
+    *mean = of;
+    *error = variance > 0 ? sqrt(variance / n) : 0;
+    return count;
+}
+
+static bool is_known(const table_report *r, const report_score *score)
+{
+    double mean, error;
+
+    for (int i = 0; i < r->arm_count; i++)
+        if (report_mean(r, r->arms[i].name, score->name, &mean, &error))
+            return true;
+    return false;
+}
+
+/* ---- tables */
+
+static void write_costs(table_report *r)
+{
+    static const char *const head[] = {"arm",    "cases",   "failed", "whole, s", "loop, s", "text",
+                                       "encode", "extract", "sample", "decode",   "peak, MB"};
+
+    report_heading(&r->doc, "Time and memory");
+    report_text(&r->doc, "Means of all cases that succeeded, seconds; loop: extract and sample, "
+                         "which is what papers time. Cases that ran at the same time shared the "
+                         "machine: these times compare arms of one table, no more. Peak: the "
+                         "largest case's arenas and converted weights.");
+    report_table_begin(&r->doc, head, 11);
+    for (int i = 0; i < r->arm_count; i++) {
+        const report_arm *a = &r->arms[i];
+        char cells[11][64];
+        const char *row[11];
+        snprintf(cells[0], 64, "%.60s", a->name);
+        snprintf(cells[1], 64, "%lld", (long long)a->count);
+        snprintf(cells[2], 64, "%lld", (long long)a->failed);
+        snprintf(cells[3], 64, "%.3f", a->seconds);
+        snprintf(cells[4], 64, "%.3f", a->loop_seconds);
+        for (int p = VMT_PHASE_TEXT; p <= VMT_PHASE_DECODE; p++)
+            snprintf(cells[4 + p], 64, "%.3f", a->phases[p]);
+        snprintf(cells[10], 64, "%.1f", a->memory * 1e-6);
+        for (int c = 0; c < 11; c++)
+            row[c] = cells[c];
+        report_table_row(&r->doc, row, 11);
+    }
+    report_table_end(&r->doc);
+}
+
+enum { COLUMNS = 7 }; /* scores of one table */
+
+static void write_scores(table_report *r, const report_score *const *scores, int count)
+{
+    const char *head[COLUMNS + 1] = {"arm"};
+
+    for (int c = 0; c < count; c++)
+        head[c + 1] = scores[c]->title;
+    report_table_begin(&r->doc, head, count + 1);
+    for (int i = 0; i < r->arm_count; i++) {
+        char cells[COLUMNS][64];
+        const char *row[COLUMNS + 1] = {r->arms[i].name};
+        for (int c = 0; c < count; c++) {
+            double mean, error;
+            if (report_mean(r, r->arms[i].name, scores[c]->name, &mean, &error))
+                snprintf(cells[c], 64, "%.*f ± %.*f", scores[c]->digits, mean, scores[c]->digits,
+                         error);
+            else
+                snprintf(cells[c], 64, "-");
+            row[c + 1] = cells[c];
+        }
+        report_table_row(&r->doc, row, count + 1);
+    }
+    report_table_end(&r->doc);
+}
+
+static void write_all_scores(table_report *r)
+{
+    const report_score *some[COLUMNS];
+    int count = 0;
+
+    report_heading(&r->doc, "Scores");
+    report_text(&r->doc,
+                "Mean ± standard error over an arm's cases. What they mean: docs/scores.md "
+                "and docs/table.md.");
+    for (const report_score *s = report_scores; s->name; s++) {
+        if (is_known(r, s))
+            some[count++] = s;
+        if (count == COLUMNS || (count && !s[1].name)) {
+            write_scores(r, some, count);
+            count = 0;
+        }
+    }
+}
+
+static void write_clips(table_report *r)
+{
+    const report_score *score = report_score_of("path_correlation");
+    const char *head[REPORT_MOST_ARMS + 1] = {"clip"};
+
+    if (!is_known(r, score))
+        score = report_score_of("fidelity");
+    report_heading(&r->doc, "Each clip");
+    report_text(&r->doc, "Means of the score \"%s\".", score->title);
+    for (int i = 0; i < r->arm_count; i++)
+        head[i + 1] = r->arms[i].name;
+    report_table_begin(&r->doc, head, r->arm_count + 1);
+    for (int64_t k = 0; k < r->results->count; k++) {
+        const char *clip = r->results->rows[k].clip;
+        char cells[REPORT_MOST_ARMS][24];
+        const char *row[REPORT_MOST_ARMS + 1] = {clip};
+        bool seen = false;
+        for (int64_t i = 0; i < k && !seen; i++)
+            seen = !strcmp(r->results->rows[i].clip, clip);
+        if (seen)
+            continue;
+        for (int a = 0; a < r->arm_count; a++) {
+            double sum = 0, value;
+            int64_t count = 0;
+            for (int64_t i = 0; i < r->results->count; i++) {
+                const table_row *of = &r->results->rows[i];
+                if (of->error || strcmp(of->arm, r->arms[a].name) != 0 ||
+                    strcmp(of->clip, clip) != 0 || !table_row_score(of, score->name, &value))
+                    continue;
+                sum += value;
+                count++;
+            }
+            snprintf(cells[a], 24, count ? "%.*f" : "-", score->digits,
+                     count ? sum / (double)count : 0);
+            row[a + 1] = cells[a];
+        }
+        report_table_row(&r->doc, row, r->arm_count + 1);
+    }
+    report_table_end(&r->doc);
+}
+
+static void write_head(table_report *r)
+{
+    const table_row *first = NULL;
+    int64_t failed = 0, good = 0;
+    char backend[64] = "?", version[64] = "?";
+
+    for (int64_t i = 0; i < r->results->count; i++) {
+        failed += r->results->rows[i].error != NULL;
+        good += !r->results->rows[i].error;
+        if (!first && !r->results->rows[i].error)
+            first = &r->results->rows[i];
+    }
+    if (first) {
+        const cJSON *b = cJSON_GetObjectItemCaseSensitive(first->root, "backend");
+        const cJSON *v = cJSON_GetObjectItemCaseSensitive(first->root, "version");
+        snprintf(backend, sizeof backend, "%.60s", cJSON_IsString(b) ? b->valuestring : "?");
+        snprintf(version, sizeof version, "%.60s", cJSON_IsString(v) ? v->valuestring : "?");
+    }
+    fputs("# Table of runs\n\n", r->doc.markdown);
+    fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Table of "
+          "runs</title>\n<style>body{font:15px sans-serif;margin:2em;max-width:1400px}"
+          "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #bbb;padding:2px "
+          "8px;text-align:right}td:first-child,th:first-child{text-align:left}"
+          "td img,td video{display:block}</style></head><body>\n<h1>Table of runs</h1>\n",
+          r->doc.html);
+    report_text(&r->doc,
+                "%lld cases of %d arms; %lld failed, %lld lines of results could not be read. "
+                "fastvmt %s, backend %s (of the first case).",
+                (long long)good, r->arm_count, (long long)failed, (long long)r->results->unread,
+                version, backend);
+}
+
+/* ---- both files */
+
+static enum vmt_status write_parts(table_report *r)
+{
+    VMT_TRY(find_arms(r));
+    write_head(r);
+    report_plot_scatter(r);
+    write_costs(r);
+    report_plot_phases(r);
+    write_all_scores(r);
+    VMT_TRY(report_pairs(r));
+    write_clips(r);
+    VMT_TRY(report_plot_losses(r));
+    VMT_TRY(report_videos(r));
+    fputs("</body></html>\n", r->doc.html);
+    return VMT_OK;
+}
+
+static enum vmt_status write_file(vmt_ctx *ctx, const char *folder, const char *name,
+                                  const char *text, size_t length)
+{
+    vmt_atomic_file file;
+    char path[4300];
+
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    VMT_TRY(vmt_atomic_file_open(ctx, &file, path));
+    const enum vmt_status status = vmt_atomic_file_write(ctx, &file, text, length);
+    if (status == VMT_OK)
+        return vmt_atomic_file_commit(ctx, &file);
+    vmt_atomic_file_abort(&file);
+    return status;
+}
+
+static bool any_success(const table_results *results)
+{
+    for (int64_t i = 0; i < results->count; i++)
+        if (!results->rows[i].error)
+            return true;
+    return false;
+}
+
+enum vmt_status table_report_write(vmt_ctx *ctx, const table_results *results,
+                                   const table_manifest *manifest, const char *folder)
+{
+    char *text[2] = {NULL, NULL};
+    size_t length[2];
+    table_report *r = NULL;
+
+    if (!any_success(results))
+        return vmt_fail(ctx, VMT_E_ARG, "%s: no results to report", folder);
+    VMT_TRY(vmt_alloc(ctx, (void **)&r, 1, sizeof *r));
+    *r = (table_report){.ctx = ctx, .results = results, .manifest = manifest, .folder = folder};
+    r->doc.markdown = open_memstream(&text[0], &length[0]);
+    r->doc.html = r->doc.markdown ? open_memstream(&text[1], &length[1]) : NULL;
+    enum vmt_status status =
+        r->doc.html ? write_parts(r) : vmt_fail(ctx, VMT_E_MEMORY, "out of memory for a report");
+    FILE *files[] = {r->doc.markdown, r->doc.html};
+    for (int i = 0; i < 2; i++) {
+        const bool good = !files[i] || !ferror(files[i]);
+        if (files[i] && (fclose(files[i]) || !good) && status == VMT_OK)
+            status = vmt_fail(ctx, VMT_E_MEMORY, "out of memory for a report");
+    }
+    if (status == VMT_OK)
+        status = write_file(ctx, folder, "report.md", text[0], length[0]);
+    if (status == VMT_OK)
+        status = write_file(ctx, folder, "report.html", text[1], length[1]);
+    free(text[0]);
+    free(text[1]);
+    vmt_free(r);
+    return status;
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * Tables of runs: what manifests and results may hold, the path of an object, and the statistics on
+ * numbers whose answers are known.
+ */
+#include "testing.h"
+
+#include "cli_run.h"
+#include "table/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static vmt_ctx ctx;
+static char last_error[512];
+static int errors;
+
+static void on_log(void *user, enum vmt_log_level level, const char *line)
+{
+    (void)user;
+    if (level != VMT_LOG_ERROR)
+        return;
+    snprintf(last_error, sizeof last_error, "%s", line);
+    errors++;
+}
+
+static void write_text(const char *path, const char *text)
+{
+    file_write(path, text, strlen(text));
+}
+
+/* ---- manifest */
+
+static void manifest_is_read(void **state)
+{
+    table_manifest m;
+    (void)state;
+
+    write_text("table.path.json", "{\"path\": [[1, 2], [3, 4.5]]}");
+    write_text("table.jsonl",
+               "{\"clip\": \"a.y4m\", \"prompt\": \"a fox\"}\n"
+               "\n  \r\n"
+               "{\"arm\": \"x\", \"clip\": \"b.y4m\", \"prompt\": \"p\", \"method\": \"none\", "
+               "\"seed\": 7, \"frames\": 9, \"subject\": \"fox\", \"path\": \"table.path.json\", "
+               "\"settings\": {\"steps\": 10, \"cfg\": \"4.5\", \"lr-first\": 0.25}}\n"
+               "{\"claim\": {\"a\": \"x\", \"b\": \"y\", \"baseline\": \"z\", \"scores\": "
+               "[\"fidelity\"], \"margin\": 0.1}}");
+    CHECK_OK(&ctx, table_manifest_read(&ctx, &m, "table.jsonl"));
+    assert_int_equal(m.count, 2);
+    assert_int_equal(m.broken, 0);
+    assert_int_equal(m.claim_count, 1);
+    assert_true(fabs(m.claims[0].margin - 0.1) < 1e-12);
+    assert_string_equal(m.cases[0].arm, "default");
+    assert_int_equal(m.cases[1].line, 4);
+    assert_int_equal(m.cases[1].seed, 7);
+    assert_int_equal(m.cases[1].path_count, 2);
+    assert_true(m.cases[1].path[1][1] == 4.5);
+    assert_string_equal(cJSON_GetObjectItem(m.cases[1].settings, "steps")->valuestring, "10");
+    assert_string_equal(cJSON_GetObjectItem(m.cases[1].settings, "cfg")->valuestring, "4.5");
+    assert_string_equal(cJSON_GetObjectItem(m.cases[1].settings, "lr-first")->valuestring, "0.25");
+    table_manifest_free(&m);
+}
+
+static void broken_lines_are_named(void **state)
+{
+    static const struct {
+        const char *line, *text;
+    } rows[] = {
+        {"{\"clip\": \"a\"", "not valid JSON"},
+        {"[1]", "expected one JSON object"},
+        {"{\"clip\": \"a\"}", "no \"prompt\""},
+        {"{\"prompt\": \"a\"}", "no \"clip\""},
+        {"{\"clip\": \"\", \"prompt\": \"a\"}", "wrong value of \"clip\""},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"sed\": 1}", "unknown key \"sed\""},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"clip\": \"b\"}", "stands twice"},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"seed\": -1}", "wrong value of \"seed\""},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"seed\": 1.5}", "wrong value of \"seed\""},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"settings\": [1]}", "\"settings\" is no object"},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"settings\": {\"steps\": null}}", "no text"},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"settings\": {\"seed\": 1}}", "beside settings"},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"path\": [[1, 2]]}", "expected a list"},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"path\": [[1, 2], [3]]}", "place 1 is no [x, y]"},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"path\": [[1, 2], [3, 1e99]]}", "place 1"},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"path\": \"absent.json\"}", "absent.json"},
+        {"{\"claim\": 3}", "\"claim\" is no object"},
+        {"{\"claim\": {\"a\": \"x\", \"b\": \"y\"}}", "no \"baseline\""},
+        {"{\"claim\": {\"a\": \"x\", \"b\": \"y\", \"baseline\": \"z\"}}", "\"scores\""},
+        {"{\"claim\": {\"a\": \"x\", \"b\": \"y\", \"baseline\": \"z\", \"scores\": [1]}}",
+         "\"scores\""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char text[1024];
+        table_manifest m;
+        snprintf(text, sizeof text,
+                 "{\"clip\": \"a\", \"prompt\": \"a\"}\n%s\n{\"clip\": \"b\", \"prompt\": \"a\"}\n",
+                 rows[i].line);
+        write_text("table.broken.jsonl", text);
+        errors = 0;
+        CHECK_OK(&ctx, table_manifest_read(&ctx, &m, "table.broken.jsonl"));
+        if (m.count != 2 || m.broken != 1 || errors != 1 || m.claim_count != 0)
+            fail_msg("%s: %d cases, %d broken, %d errors", rows[i].line, (int)m.count,
+                     (int)m.broken, errors);
+        if (!strstr(last_error, rows[i].text) || !strstr(last_error, "table.broken.jsonl line 2"))
+            fail_msg("%s: says %s", rows[i].line, last_error);
+        table_manifest_free(&m);
+    }
+}
+
+/* ---- results */
+
+#define HASH_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define HASH_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define LINE(hash, more)                                                                           \
+    "{\"hash\": \"" hash "\", \"arm\": \"x\", \"clip\": \"c\", \"prompt\": \"p\", \"seed\": 1, "   \
+    "\"seconds\": {\"sample\": 2, \"extract\": 1, \"decode\": 3}" more "}"
+
+static void results_come_back(void **state)
+{
+    table_results r;
+    double value;
+    (void)state;
+
+    folder_new("table.results");
+    CHECK_OK(&ctx, table_results_read(&ctx, &r, "table.results"));
+    assert_int_equal(r.count, 0);
+    table_results_free(&r);
+
+    const char *file = "table.results/results.jsonl";
+    CHECK_OK(&ctx, table_results_append(&ctx, file, LINE(HASH_A, ", \"error\": \"no\"")));
+    CHECK_OK(&ctx, table_results_append(&ctx, file, LINE(HASH_A, ", \"scores\": {\"s\": 0.5}")));
+    CHECK_OK(&ctx, table_results_append(&ctx, file, LINE(HASH_A, ", \"error\": \"late\"")));
+    /* cut off by a crash: the next line stays alone */
+    FILE *f = fopen(file, "a");
+    fputs("{\"hash\": \"" HASH_B, f);
+    fclose(f);
+    CHECK_OK(&ctx, table_results_append(&ctx, file, LINE(HASH_B, ", \"error\": \"no\"")));
+    CHECK_OK(&ctx, table_results_append(&ctx, "table.results/results-1-of-2.jsonl",
+                                        LINE(HASH_B, ", \"scores\": {\"s\": null, \"t\": 2}")));
+    write_text("table.results/results-2-of-2.jsonl", "{\"hash\": \"short\"}\n{}\n");
+    CHECK_OK(&ctx, table_results_read(&ctx, &r, "table.results"));
+    assert_int_equal(r.count, 2);
+    assert_int_equal(r.unread, 3);
+    const table_row *a = table_results_find(&r, HASH_A), *b = table_results_find(&r, HASH_B);
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_true(table_row_score(a, "s", &value) && value == 0.5);
+    assert_true(a->loop_seconds == 3 && a->all_seconds == 6);
+    assert_false(table_row_score(b, "s", &value));
+    assert_true(table_row_score(b, "t", &value) && value == 2);
+    table_results_free(&r);
+}
+
+/* ---- path */
+
+static void mover_is_found(void **state)
+{
+    enum { FRAMES = 20, W = 96, H = 64 };
+    double seen[FRAMES][2], want[FRAMES][2], correlation, distance;
+    vmt_clip clip;
+    (void)state;
+
+    CHECK_OK(&ctx, vmt_clip_new(&ctx, &clip, FRAMES, H, W, 16));
+    for (int f = 0; f < FRAMES; f++) {
+        want[f][0] = 14 + 3.5 * f;
+        want[f][1] = 32 + 18 * sin(0.5 * f);
+        for (int i = 0; i < H * W; i++)
+            for (int c = 0; c < 3; c++) {
+                const double dx = i % W + 0.5 - want[f][0], dy = i / W + 0.5 - want[f][1];
+                clip.pixels[(f * H * W + i) * 3 + c] =
+                    (uint8_t)(hypot(dx, dy) < 8 ? 240 - 60 * c : 40 + i % W + 10 * c);
+            }
+    }
+    CHECK_OK(&ctx, table_track(&ctx, &clip, seen));
+    assert_true(table_path_agreement(&correlation, &distance, seen, want, FRAMES));
+    if (!(correlation > 0.99) || !(distance < 2))
+        fail_msg("correlation %.3f, distance %.2f", correlation, distance);
+    for (int f = 0; f < FRAMES; f++) /* mirrored: x runs the other way, y as it is */
+        seen[f][0] = W - seen[f][0];
+    assert_true(table_path_agreement(&correlation, &distance, seen, want, FRAMES));
+    assert_true(correlation < 0);
+    for (int f = 0; f < FRAMES; f++)
+        want[f][0] = want[f][1] = 30;
+    assert_false(table_path_agreement(&correlation, &distance, seen, want, FRAMES));
+    memset(clip.pixels, 90, FRAMES * H * W * 3);
+    CHECK_OK(&ctx, table_track(&ctx, &clip, seen)); /* nothing moves: somewhere, but a number */
+    assert_true(isfinite(seen[3][0]) && isfinite(seen[3][1]));
+    vmt_clip_free(&clip);
+}
+
+/* ---- statistics */
+
+static void intervals_hold_what_they_should(void **state)
+{
+    enum { N = 400 };
+    double values[N];
+    int32_t group[N];
+    table_interval interval, groups;
+    test_rng rng = {.state = 7};
+    (void)state;
+
+    for (int i = 0; i < N; i++) {
+        group[i] = i % 20;
+        values[i] = 1 + test_uniform(&rng);
+    }
+    const double mean = table_mean(values, N), half = 1.96 * table_deviation(values, N) / sqrt(N);
+    CHECK_OK(&ctx, table_bootstrap(&ctx, &interval, values, N));
+    assert_true(fabs(interval.low - (mean - half)) < 0.1 * half);
+    assert_true(fabs(interval.high - (mean + half)) < 0.1 * half);
+    /* what all of a clip's seeds share widens the interval over clips, not the other */
+    for (int i = 0; i < N; i++)
+        values[i] = (group[i] < 10 ? -1 : 1) + 0.01 * test_uniform(&rng);
+    CHECK_OK(&ctx, table_bootstrap(&ctx, &interval, values, N));
+    CHECK_OK(&ctx, table_bootstrap_groups(&ctx, &groups, values, group, N, 20));
+    assert_true(groups.high - groups.low > 3 * (interval.high - interval.low));
+}
+
+static void claims_are_judged(void **state)
+{
+    (void)state;
+    assert_int_equal(table_judge((table_interval){-0.03, 0.2}, 0.8, 0.05), TABLE_SHOWN);
+    assert_int_equal(table_judge((table_interval){-0.05, 0.2}, 0.8, 0.05), TABLE_UNDECIDED);
+    assert_int_equal(table_judge((table_interval){-0.2, -0.05}, 0.8, 0.05), TABLE_REFUTED);
+    assert_int_equal(table_judge((table_interval){0.1, 0.2}, -0.1, 0.05), TABLE_NO_GAIN);
+    /* sd 0.3 in pairs, margin 0.05 * 0.7 */
+    assert_int_equal((int)table_pairs_needed(0.3, 0.035, false), 283);
+    assert_int_equal((int)table_pairs_needed(0.3, 0.035, true), 577);
+    assert_int_equal((int)table_pairs_needed(0.3, 0, true), 0);
+}
+
+/* ---- report */
+
+static void fill_results(const char *folder)
+{
+    static const char *const arms[] = {"good", "same", "bare <&|>"};
+    char path[256], line[1024];
+
+    folder_new(folder);
+    snprintf(path, sizeof path, "%s/results.jsonl", folder);
+    for (int arm = 0; arm < 3; arm++)
+        for (int clip = 0; clip < 5; clip++)
+            for (int seed = 0; seed < 4; seed++) {
+                const double noise = 0.01 * ((clip * 7 + seed * 3 + arm * 5) % 11 - 5);
+                snprintf(line, sizeof line,
+                         "{\"hash\":\"%062d%02d\",\"arm\":\"%s\",\"clip\":\"clip%d\","
+                         "\"prompt\":\"p\",\"seed\":%d,\"seconds\":{\"sample\":%d},\"losses\":[[3,"
+                         "2],[1,null]],\"scores\":{\"path_correlation\":%.4f,\"fidelity\":%.4f}}",
+                         arm, clip * 10 + seed, arms[arm], clip, seed, 1 + arm,
+                         (arm == 2 ? 0.1 : 0.8) + noise, (arm == 2 ? 0.4 : 0.6) + noise);
+                CHECK_OK(&ctx, table_results_append(&ctx, path, line));
+            }
+}
+
+static void report_says_what_is_there(void **state)
+{
+    table_manifest m;
+    table_results r;
+    size_t length[2];
+    (void)state;
+
+    fill_results("table.report");
+    write_text("table.claim.jsonl",
+               "{\"claim\": {\"a\": \"good\", \"b\": \"same\", \"baseline\": \"bare <&|>\", "
+               "\"scores\": [\"path_correlation\", \"nothing\"]}}\n");
+    CHECK_OK(&ctx, table_manifest_read(&ctx, &m, "table.claim.jsonl"));
+    CHECK_OK(&ctx, table_results_read(&ctx, &r, "table.report"));
+    CHECK_OK(&ctx, table_report_write(&ctx, &r, &m, "table.report"));
+    char *first = (char *)file_read("table.report/report.md", &length[0]);
+    char *page = (char *)file_read("table.report/report.html", &length[1]);
+    assert_non_null(memmem(first, length[0], "| good | 20 | 0 |", 17));
+    assert_non_null(memmem(first, length[0], ": not worse |", 13));
+    assert_non_null(memmem(first, length[0], "| 20 on 5 clips |", 17));
+    assert_non_null(memmem(page, length[1], "bare &lt;&amp;|&gt;", 19));
+    assert_null(memmem(page, length[1], "bare <", 6));
+    assert_null(memmem(first, length[0], "nan", 3));
+    assert_non_null(memmem(page, length[1], "<polyline", 9));
+    CHECK_OK(&ctx, table_report_write(&ctx, &r, &m, "table.report"));
+    size_t again_length;
+    char *again = (char *)file_read("table.report/report.html", &again_length);
+    assert_int_equal(again_length, length[1]);
+    assert_memory_equal(page, again, again_length);
+    free(first);
+    free(page);
+    free(again);
+    table_results_free(&r);
+    table_manifest_free(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(manifest_is_read),
+        cmocka_unit_test(broken_lines_are_named),
+        cmocka_unit_test(results_come_back),
+        cmocka_unit_test(mover_is_found),
+        cmocka_unit_test(claims_are_judged),
+        cmocka_unit_test(intervals_hold_what_they_should),
+        cmocka_unit_test(report_says_what_is_there),
+    };
+
+    vmt_ctx_init(&ctx);
+    ctx.log = on_log;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
