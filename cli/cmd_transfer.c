@@ -116,7 +116,9 @@ static void print_plan(const job *j, const vmt_plan *p)
         fprintf(stderr,
                 ", %d guided: %d inner steps each, %d gradients in all, recomputation level %d",
                 p->guided_steps, s->motion.inner_steps, p->gradients, p->recompute);
-    fprintf(stderr, "; preset %s, backend %s\n", s->preset, vmt_backend_name(j->s.ctx));
+    const vmt_method_row *method = vmt_method_at((size_t)s->motion.method);
+    fprintf(stderr, "; method %s, preset %s, backend %s\n", method ? method->name : "", s->preset,
+            vmt_backend_name(j->s.ctx));
     for (int i = 0; i < VMT_PHASE_COUNT; i++)
         if (p->phase_bytes[i])
             print_bytes(vmt_phase_name((enum vmt_phase)i), p->phase_bytes[i]);

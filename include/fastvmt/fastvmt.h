@@ -227,7 +227,7 @@ typedef struct vmt_motion_settings {
     float track_weight;     /* weight of the corresponding-window loss */
     float last_pair_weight; /* weight of the farthest frame pair; nearer ones linearly up to 1 */
     float weight_decay, beta1, beta2, adam_eps;
-    int32_t top_k;       /* motionclone: attention weights a token keeps */
+    int32_t top_k;       /* motionclone: attention weights a token keeps, at least 2 */
     int32_t smm_pool;    /* smm: cells of a frame's side */
     float moft_channels; /* moft: share of the channels kept, those that change most */
 } vmt_motion_settings;

@@ -58,8 +58,11 @@ static enum vmt_status check_ranges(vmt_ctx *ctx, const vmt_motion_settings *m)
     if (m->amf_window < 0)
         return vmt_fail(ctx, VMT_E_ARG, "amf-window: %" PRId32 ", must be at least 0",
                         m->amf_window);
-    if (m->method == VMT_METHOD_MOTIONCLONE && m->top_k < 1)
-        return vmt_fail(ctx, VMT_E_ARG, "top-k: %" PRId32 ", must be at least 1", m->top_k);
+    if (m->method == VMT_METHOD_MOTIONCLONE && m->top_k < 2)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "top-k: %" PRId32 ", must be at least 2: the place of one key has no "
+                        "gradient",
+                        m->top_k);
     if (m->max_frame_gap < 1)
         return vmt_fail(ctx, VMT_E_ARG, "max-frame-gap: %" PRId32 ", must be at least 1",
                         m->max_frame_gap);

@@ -172,7 +172,7 @@ static const option_row rows[] = {
     {{"top-k", "N", "method motionclone: attention weights that a token keeps", "Motion"},
      INT,
      MOTION(top_k),
-     1,
+     2,
      1000},
     {{"smm-pool", "N", "method smm: cells of a frame's side", "Motion"},
      INT,
