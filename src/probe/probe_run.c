@@ -41,6 +41,7 @@ static enum vmt_status read_settings(vmt_ctx *ctx, const vmt_probe_case *c, vmt_
 
     VMT_TRY(vmt_settings_init(ctx, s, NULL, "paper"));
     s->recompute = 0;
+    const int64_t top_k = m->top_k, smm_pool = m->smm_pool;
     VMT_TRY(meta_i32(ctx, c, "steps", NULL, &s->steps));
     VMT_TRY(meta_f32(ctx, c, "shift", s->shift, &s->shift));
     VMT_TRY(meta_f32(ctx, c, "strength", s->strength, &s->strength));
@@ -54,8 +55,8 @@ static enum vmt_status read_settings(vmt_ctx *ctx, const vmt_probe_case *c, vmt_
     VMT_TRY(meta_f32(ctx, c, "tau", m->logit_scale, &m->logit_scale));
     VMT_TRY(meta_f32(ctx, c, "lr_first", m->lr_first, &m->lr_first));
     VMT_TRY(meta_f32(ctx, c, "lr_last", m->lr_last, &m->lr_last));
-    VMT_TRY(meta_i32(ctx, c, "topk", &(int64_t){m->top_k}, &m->top_k));
-    VMT_TRY(meta_i32(ctx, c, "pool", &(int64_t){m->smm_pool}, &m->smm_pool));
+    VMT_TRY(meta_i32(ctx, c, "topk", &top_k, &m->top_k));
+    VMT_TRY(meta_i32(ctx, c, "pool", &smm_pool, &m->smm_pool));
     VMT_TRY(meta_f32(ctx, c, "ratio", m->moft_channels, &m->moft_channels));
     VMT_TRY(vmt_probe_meta_sizes(ctx, c, "tile", tile, 2));
     if (s->steps < 1 || s->steps > 10000 || m->inner_steps < 1 || m->grad_reuse_interval < 1 ||
