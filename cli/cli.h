@@ -41,7 +41,7 @@ typedef struct cli_options {
     int64_t jobs; /* bench table */
     const char *shard, *videos;
     bool list, report;
-    const char *picture, *video;            /* score */
+    const char *picture, *video, *clip;     /* score */
     const char *operands[CLI_MAX_OPERANDS]; /* what is no option */
     int operand_count;
     int argc;

@@ -4,6 +4,7 @@
  */
 #include "cli.h"
 
+#include "clip_model/clip_model.h"
 #include "score/score.h"
 
 #include <cJSON.h>
@@ -17,6 +18,7 @@ typedef struct score_job {
     vmt_clip reference, result, picture;
     score_side *reference_side, *result_side;
     vmt_motion_field reference_field, result_field;
+    vmt_clip_model *clip_model;
     int64_t asked_frames; /* for which the reference was read */
     score_report *reports;
     vmt_clip *shapes; /* of the results, without pixels */
@@ -51,6 +53,8 @@ static void print_number(bool defined, double value, int width)
 /* Scores that were computed, or could have been. */
 static bool is_asked(const score_job *j, enum score_id id)
 {
+    if (id == SCORE_CLIP_TEXT || id == SCORE_CLIP_FRAMES)
+        return j->clip_model;
     return j->s.model || (id != SCORE_ATTENTION_COSINE && id != SCORE_ATTENTION_ERROR);
 }
 
@@ -277,6 +281,9 @@ static enum vmt_status score_all(score_job *j, const cli_options *o)
         if (status == VMT_OK && j->s.model)
             status =
                 score_attention(j->s.ctx, &j->reports[i], &j->reference_field, &j->result_field);
+        if (status == VMT_OK && j->clip_model)
+            status = score_clip_model(j->s.ctx, &j->reports[i], j->clip_model, &j->result,
+                                      j->s.settings.prompt);
         if (status == VMT_OK)
             status = draw(j, o);
         if (status != VMT_OK)
@@ -312,6 +319,10 @@ static int check_options(const cli_options *o)
         bool known = false;
         for (size_t k = 0; k < sizeof free_settings / sizeof *free_settings; k++)
             known |= !strcmp(o->settings[i].name, free_settings[k]);
+        known |= o->clip && !strcmp(o->settings[i].name, "prompt");
+        if (!known && !strcmp(o->settings[i].name, "prompt"))
+            return cli_fail_text(VMT_E_ARG,
+                                 "--prompt needs weights to compare it with: --clip DIR");
         if (!known)
             return cli_fail_text(VMT_E_ARG, "--%s needs a model: -m DIR", o->settings[i].name);
     }
@@ -336,6 +347,8 @@ static int run(score_job *j, const cli_options *o)
     cli_reporter_init(&j->reporter, o);
     if (status == VMT_OK)
         status = check_outputs(j, o);
+    if (status == VMT_OK && o->clip)
+        status = vmt_clip_model_open(j->s.ctx, &j->clip_model, o->clip);
     if (status == VMT_OK)
         status = score_all(j, o);
     cli_reporter_finish(&j->reporter, j->seconds);
@@ -363,6 +376,7 @@ int cli_score(cli_options *o)
         code = run(&j, o);
     forget_result(&j);
     forget_reference(&j);
+    vmt_clip_model_close(j.s.ctx, j.clip_model);
     free(j.reports);
     free(j.shapes);
     cli_session_close(&j.s);

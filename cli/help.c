@@ -29,7 +29,9 @@ const cli_command cli_commands[] = {
      "  fastvmt score demo/refs/07_swing.mkv out.mp4\n"
      "  fastvmt score dog.mp4 lion.mp4 tiger.mp4 --json\n"
      "  fastvmt score dog.mp4 lion.mp4 --picture lion.score.png --video lion.score.mp4\n"
-     "  fastvmt score demo/refs/07_swing.mkv out.mp4 -m models/tiny    # attention flow, too\n",
+     "  fastvmt score demo/refs/07_swing.mkv out.mp4 -m models/tiny    # attention flow, too\n"
+     "  fastvmt score dog.mp4 lion.mp4 --clip clip-vit-base-patch32 -p \"a lion runs through "
+     "snow\"\n",
      cli_score, "mwkqscgx"},
     {"encode", "-m MODEL -r VIDEO -o LATENT.safetensors", "Video to latent file.",
      "  fastvmt encode -m models/tiny -r clip.mp4 -o clip.latent.safetensors\n", cli_encode,

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "${1:-$(dirname "$0")/..}"
 declare -A rank=([fastvmt]=0 [base]=1 [tensor]=2 [backend]=3 [model]=3 [text]=4 [vae]=4 [dit]=4 [motion]=4
-    [sampler]=5 [pipeline]=6 [media]=6 [probe]=7 [bench]=7 [score]=7 [table]=8 [cli]=9)
+    [sampler]=5 [pipeline]=6 [media]=6 [probe]=7 [bench]=7 [clip_model]=5 [score]=7 [table]=8 [cli]=9)
 bad=0
 
 while IFS=: read -r file line text; do
@@ -18,7 +18,7 @@ while IFS=: read -r file line text; do
     if [ -z "${rank[$from]:-}" ] || [ -z "${rank[$to]:-}" ]; then wrong="an unknown folder"; fi
     if [ -z "$wrong" ] && [ "$from" != "$to" ]; then
         [ "${rank[$to]}" -lt "${rank[$from]}" ] || wrong="$from may not include $to"
-        [ "$from" != score ] || [[ $to =~ ^(fastvmt|base|media)$ ]] || wrong="score may include media and base only"
+        [ "$from" != score ] || [[ $to =~ ^(fastvmt|base|media|clip_model)$ ]] || wrong="score may include media, clip_model and base only"
         [ "$from" != table ] || [[ $to =~ ^(fastvmt|base|media|score)$ ]] || wrong="table may include score, media and base only"
         [ "$from" != media ] || [ "${rank[$to]}" -le 1 ] || wrong="media may include base only"
     fi

@@ -44,6 +44,8 @@ static const score_kind kinds[SCORE_COUNT] = {
                                 "direction of the engine's own motion field (biased)"},
     [SCORE_ATTENTION_ERROR] = {"attention_error", "px", SCORE_LOWER,
                                "end-point error of the same (biased)"},
+    [SCORE_CLIP_TEXT] = {"clip_text", "", SCORE_HIGHER, "CLIP: cosine of frames and prompt"},
+    [SCORE_CLIP_FRAMES] = {"clip_frames", "", SCORE_HIGHER, "CLIP: cosine of neighbouring frames"},
 };
 
 const score_kind *score_kind_of(enum score_id id)

@@ -50,6 +50,9 @@ enum score_id {
     /* the engine's own motion field: biased, it is what the guidance optimises */
     SCORE_ATTENTION_COSINE,
     SCORE_ATTENTION_ERROR,
+    /* by a CLIP model of the user's */
+    SCORE_CLIP_TEXT,
+    SCORE_CLIP_FRAMES,
     SCORE_COUNT
 };
 
@@ -114,6 +117,14 @@ VMT_MUST_CHECK enum vmt_status score_clips(vmt_ctx *ctx, score_report *report,
 VMT_MUST_CHECK enum vmt_status score_attention(vmt_ctx *ctx, score_report *report,
                                                const vmt_motion_field *reference,
                                                const vmt_motion_field *result);
+
+struct vmt_clip_model;
+
+/** Adds the CLIP scores of a result: its first report->frames frames.  prompt: NULL leaves the
+ * text's undefined.  Errors: VMT_E_ARG (prompt), VMT_E_NUMERIC, VMT_E_MEMORY. */
+VMT_MUST_CHECK enum vmt_status score_clip_model(vmt_ctx *ctx, score_report *report,
+                                                struct vmt_clip_model *model,
+                                                const vmt_clip *result, const char *prompt);
 
 /**
  * Frames first .. first + frames - 1 of both clips side by side, enlarged by a whole factor when

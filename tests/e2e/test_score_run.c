@@ -168,9 +168,30 @@ static void attention(void **state)
     cJSON_Delete(root);
 }
 
+/* Weights of the user's; here random ones. */
+static void clip_weights(void **state)
+{
+    cJSON *root = scores_of(CLI(TIMEOUT, "score", "a.y4m", "b.y4m", "--json", "--clip",
+                                TEST_DATA "/clip", "-p", "a photo of a dog", "--threads", "1"));
+
+    (void)state;
+    assert_true(fabs(score(root, 0, "clip_text")) <= 1);
+    assert_true(score(root, 0, "clip_frames") > 0.9);
+    cJSON_Delete(root);
+    cli_result result = CLI(TIMEOUT, "score", "a.y4m", "b.y4m", "--clip", TEST_DATA "/clip");
+    assert_int_equal(result.code, 0);
+    assert_non_null(strstr(result.output, "\nclip_text undefined: no prompt was given\n"));
+    cli_free(&result);
+}
+
 static void refused(void **state)
 {
     (void)state;
+    REFUSED("no weights", VMT_E_IO, "none/model.safetensors", "score", "a.y4m", "b.y4m", "--clip",
+            "none");
+    REFUSED("other weights", VMT_E_MODEL, "not a CLIP model", "score", "a.y4m", "b.y4m", "--clip",
+            "other");
+    REFUSED("prompt alone", VMT_E_ARG, "--clip DIR", "score", "a.y4m", "b.y4m", "-p", "a dog");
     write_y4m("one.y4m", "YUV4MPEG2 W64 H48 F16:1 Ip A1:1 C444", 1, 3 * 64 * 48);
     write_y4m("tiny.y4m", "YUV4MPEG2 W30 H48 F16:1 Ip A1:1 C444", 4, 3 * 30 * 48);
     REFUSED("nothing", VMT_E_ARG, "a reference and at least one result", "score");
@@ -250,6 +271,10 @@ static int set_up(void **state)
     folder_new("score_run");
     if (chdir("score_run"))
         return -1;
+    folder_new("other"); /* the tokenizer of CLIP, the weights of something else */
+    file_copy("other/vocab.json", TEST_DATA "/clip/vocab.json");
+    file_copy("other/merges.txt", TEST_DATA "/clip/merges.txt");
+    file_copy("other/model.safetensors", MODEL "/text.safetensors");
     write_clip("a.y4m", &m, FRAMES, WIDTH, HEIGHT);
     write_clip("b.y4m", &n, FRAMES, WIDTH, HEIGHT);
     write_clip("still.y4m", &still, FRAMES, WIDTH, HEIGHT);
@@ -259,8 +284,9 @@ static int set_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(results),   cmocka_unit_test(aligned), cmocka_unit_test(pictures),
-        cmocka_unit_test(attention), cmocka_unit_test(refused), cmocka_unit_test(as_ffmpeg),
+        cmocka_unit_test(results),      cmocka_unit_test(aligned),   cmocka_unit_test(pictures),
+        cmocka_unit_test(clip_weights), cmocka_unit_test(attention), cmocka_unit_test(refused),
+        cmocka_unit_test(as_ffmpeg),
     };
 
     vmt_ctx_init(&ctx);
