@@ -2,6 +2,7 @@
 #include "table_run.h"
 
 #include "base/sha256.h"
+#include "table/subject.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -186,6 +187,19 @@ static enum vmt_status score_path(table_run *r, const table_case *c, const vmt_c
     return status;
 }
 
+static enum vmt_status score_subject(table_run *r, const table_case *c, const vmt_clip *result,
+                                     cJSON *scores)
+{
+    bool defined, found = false;
+    double likeness = 0;
+
+    VMT_TRY(table_subject(r->s.ctx, result, c->subject, &defined, &found, &likeness));
+    return add_score(scores, "subject_found", defined, found) &&
+                   add_score(scores, "subject_likeness", defined, likeness)
+               ? VMT_OK
+               : vmt_fail(r->s.ctx, VMT_E_MEMORY, "out of memory for the scores");
+}
+
 static enum vmt_status score_motion(table_run *r, table_clip *clip, const vmt_clip *result,
                                     cJSON *scores)
 {
@@ -212,6 +226,8 @@ static enum vmt_status score(table_run *r, const table_case *c, table_clip *clip
 
     if (c->path)
         VMT_TRY(score_path(r, c, result, scores));
+    if (c->subject && table_subject_known(c->subject))
+        VMT_TRY(score_subject(r, c, result, scores));
     return small || result->frames < 2 ? VMT_OK : score_motion(r, clip, result, scores);
 }
 

@@ -79,6 +79,9 @@ enum vmt_status table_results_append(vmt_ctx *ctx, const char *path, const char 
 
 /* ---- scores */
 
+/* The clip's temporal median, [height, width, 3]; the mean of the middle two for an even count. */
+void table_still(double *still, const vmt_clip *clip);
+
 /* Where the strongest mover is in each frame: the centroid of the strongest differences from the
  * clip's temporal median.  path: [frames][2], x and y in pixels. */
 enum vmt_status table_track(vmt_ctx *ctx, const vmt_clip *clip, double (*path)[2]);

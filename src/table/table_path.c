@@ -15,7 +15,7 @@ enum { REACH = 4 }; /* the mean is over 9 x 9 pixels */
 /* ---- still background */
 
 /* Median of each value over time; the mean of the middle two for an even count. */
-static void find_still(double *still, const vmt_clip *clip)
+void table_still(double *still, const vmt_clip *clip)
 {
     const int64_t values = clip->height * clip->width * 3, frames = clip->frames;
 
@@ -91,7 +91,7 @@ enum vmt_status table_track(vmt_ctx *ctx, const vmt_clip *clip, double (*path)[2
     VMT_TRY(
         vmt_alloc(ctx, (void **)&memory, 5 * pixels + 2 * (size_t)clip->frames, sizeof *memory));
     double *still = memory, *a = still + 3 * pixels, *b = a + pixels, *raw = b + pixels;
-    find_still(still, clip);
+    table_still(still, clip);
     for (int64_t f = 0; f < clip->frames; f++)
         find_place(raw + 2 * f, clip->pixels + (size_t)f * pixels * 3, still, clip->height,
                    clip->width, a, b);

@@ -7,6 +7,7 @@
 
 #include "cli_run.h"
 #include "table/report.h"
+#include "table/subject.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -191,6 +192,40 @@ static void mover_is_found(void **state)
     vmt_clip_free(&clip);
 }
 
+/* A disc in the basketball's orange is nearer to it than to a frog; a still clip has no subject. */
+static void subject_is_told_by_colour(void **state)
+{
+    enum { FRAMES = 12, W = 120, H = 80 };
+    bool defined, found;
+    double ball, frog;
+    vmt_clip clip;
+    (void)state;
+
+    assert_true(table_subject_known("red balloon"));
+    assert_false(table_subject_known("balloon"));
+    CHECK_OK(&ctx, vmt_clip_new(&ctx, &clip, FRAMES, H, W, 16));
+    memset(clip.pixels, 120, FRAMES * H * W * 3);
+    CHECK_OK(&ctx, table_subject(&ctx, &clip, "frog", &defined, &found, &frog));
+    assert_false(defined);
+    for (int f = 0; f < FRAMES; f++)
+        for (int i = 0; i < H * W; i++) {
+            uint8_t *pixel = clip.pixels + (f * H * W + i) * 3;
+            if (hypot(i % W - 24 - 6.5 * f, i / W - 40) < 20) {
+                pixel[0] = 245;
+                pixel[1] = 130;
+                pixel[2] = 30;
+            }
+        }
+    CHECK_OK(&ctx, table_subject(&ctx, &clip, "basketball", &defined, &found, &ball));
+    assert_true(defined);
+    CHECK_OK(&ctx, table_subject(&ctx, &clip, "frog", &defined, &found, &frog));
+    assert_false(found);
+    assert_true(ball > frog + 0.2);
+    CHECK_OK(&ctx, table_subject(&ctx, &clip, "orange circle", &defined, &found, &ball));
+    assert_true(ball > frog + 0.5);
+    vmt_clip_free(&clip);
+}
+
 /* ---- statistics */
 
 static void intervals_hold_what_they_should(void **state)
@@ -299,6 +334,7 @@ int main(void)
         cmocka_unit_test(claims_are_judged),
         cmocka_unit_test(intervals_hold_what_they_should),
         cmocka_unit_test(report_says_what_is_there),
+        cmocka_unit_test(subject_is_told_by_colour),
     };
 
     vmt_ctx_init(&ctx);

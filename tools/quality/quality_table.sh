@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# The quality report: every method and ablation on the clips of demo/table, with the tiny model.
+# usage: tools/quality/quality_table.sh PROGRAM OUT [JOBS] [OPTIONS of bench table]
+#   tools/quality/quality_table.sh build/release/fastvmt build/table 16
+# SEEDS (17) of fastvmt, ditflow-10 and none, 24 clips each; MORE (4) of the rest.  Y4M=1: clips and embeddings are turned into what a
+# machine without libav and sentencepiece reads (needs ffmpeg here); LIST_ONLY=1 stops after the manifest.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+program=$1 out=$2 jobs=${3:-$(nproc)}
+shift $(($# < 3 ? $# : 3))
+mkdir -p "$out"
+if [ "${Y4M:-}" ]; then
+    for f in demo/table/*.mkv; do
+        ffmpeg -v error -y -i "$f" -pix_fmt yuv444p -strict -1 "$out/$(basename "$f" .mkv).y4m"
+    done
+    python3 -c 'import json; print("\n".join(c["prompt"] for c in json.load(open("demo/table/clips.json"))))' | sort -u |
+        while read -r prompt; do
+            "$program" embed -m models/tiny -p "$prompt" -o "$out/${prompt// /_}.safetensors" -y -q </dev/null
+        done
+fi
+python3 - "$out" "${Y4M:-}" "${SEEDS:-17}" "${MORE:-4}" >"$out/manifest.jsonl" <<'PYTHON'
+import json, pathlib, sys
+
+out, y4m, seeds, more = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+methods = ["fastvmt", "ditflow-10", "none", "noise", "ditflow", "motionclone", "moft", "smm", "flowmotion"]
+arms = {m: (m, {}) for m in methods}
+arms |= {
+    "no window": ("fastvmt", {"amf-window": 0}),
+    "no track loss": ("fastvmt", {"track-weight": 0}),
+    "window 3": ("fastvmt", {"amf-window": 3}),
+    "window 7": ("fastvmt", {"amf-window": 7}),
+    "clean reference": ("fastvmt", {"ref-time": "clean"}),
+    "from noise": ("fastvmt", {"init": "noise", "strength": 1}),
+    "released": ("fastvmt", {"variant": "released"}),
+}
+arms |= {f"interval {n}": ("fastvmt", {"grad-reuse-interval": n}) for n in (1, 2, 3, 4)}
+arms |= {f"block {n}": ("fastvmt", {"block": n}) for n in (3, 4, 6)}
+clips = json.loads(pathlib.Path("demo/table/clips.json").read_text())
+for seed in range(1, max(seeds, more) + 1):
+    for clip in clips:
+        for arm, (method, settings) in arms.items():
+            if seed > (seeds if arm in methods[:3] else more):
+                continue
+            case = {"arm": arm, "method": method, "clip": "demo/table/" + clip["file"], "prompt": clip["prompt"], "seed": seed,
+                    "settings": settings, "subject": clip["subject"], "path": clip["path"]}
+            if y4m:
+                case["clip"] = f"{out}/{pathlib.Path(clip['file']).stem}.y4m"
+                case["embeddings"] = f"{out}/{clip['prompt'].replace(' ', '_')}.safetensors"
+            print(json.dumps(case))
+print(json.dumps({"claim": {"a": "fastvmt", "b": "ditflow-10", "baseline": "none", "margin": 0.05,
+                            "scores": ["path_correlation", "fidelity", "subject_likeness", "subject_found", "smoothness", "flicker"]}}))
+PYTHON
+[ -z "${LIST_ONLY:-}" ] || exit 0
+exec "$program" bench table "$out/manifest.jsonl" -m models/tiny -o "$out" --jobs "$jobs" "$@"

@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Colours of every sprite the tiny model knows -> src/table/subject_table.c, by which subject.c tells what is in a clip.
+
+usage: tools/quality/subject_table.py SPRITES.npz      (needs numpy; SPRITES.npz: tools/tiny_model/sprites.py)
+Of each sprite two histograms of 5 x 5 x 5 colours, within the root mean square radius and beyond it, as square roots in 44 steps from '0' on.
+"""
+import pathlib
+import sys
+
+import numpy as np
+
+BINS, STEPS = 5, 43
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+def histogram(rgb, weight):
+    """Weights shared out linearly among the eight nearest colours."""
+    out = np.zeros((BINS,) * 3)
+    at = np.clip(rgb / 255 * (BINS - 1), 0, BINS - 1 - 1e-6)
+    low, part = at.astype(int), at % 1
+    for corner in range(8):
+        bit = np.array([corner >> 2 & 1, corner >> 1 & 1, corner & 1])
+        share = np.prod(np.where(bit, part, 1 - part), -1) * weight
+        np.add.at(out, tuple((low + bit).T), share)
+    return out.ravel() / max(out.sum(), 1e-9)
+
+
+def features(tex):
+    alpha = tex[..., 3].astype(float) / 255
+    rgb = (tex[..., :3] / np.maximum(alpha, 1e-3)[..., None]).clip(0, 255)
+    weight = np.where(alpha > 0.6, alpha, 0)
+    y, x = np.mgrid[: alpha.shape[0], : alpha.shape[1]]
+    total = weight.sum()
+    r2 = (x - (x * weight).sum() / total) ** 2 + (y - (y * weight).sum() / total) ** 2
+    inner = r2 < (r2 * weight).sum() / total
+    return [histogram(rgb[m], weight[m]) for m in (inner & (weight > 0), ~inner & (weight > 0))]
+
+
+def main():
+    z = np.load(sys.argv[1])
+    lines = []
+    for name, colour, tex in zip(z["names"], z["colours"], z["tex"]):
+        text = "".join(chr(48 + round(STEPS * np.sqrt(v))) for h in features(tex) for v in h)
+        lines.append(f'    {{"{(str(colour) + " " + str(name)).strip()}",\n     "{text}"}},')
+    body = "\n".join(lines)
+    (ROOT / "src/table/subject_table.c").write_text(f"""/* SPDX-License-Identifier: MIT
+ *
+ * Made by tools/quality/subject_table.py: colours of the sprites of tools/tiny_model/sprites.py.
+ */
+#include "table/subject.h"
+
+/* clang-format off */
+const table_sprite table_sprites[] = {{
+{body}
+    {{0, 0}},
+}};
+/* clang-format on */
+""")
+
+
+main()
