@@ -143,6 +143,18 @@ static int tell(void *user, const vmt_progress *p)
     return r->full || cli_reporter_tell(&r->reporter, p);
 }
 
+/* What cannot fit fails here: the system would end the process, and with it the table. */
+static enum vmt_status check_memory(table_run *r, const vmt_transfer_io *io)
+{
+    vmt_plan plan;
+
+    VMT_TRY(vmt_plan_make(r->s.ctx, r->s.model, &r->s.settings, io, &plan));
+    if (plan.peak_bytes > plan.free_bytes)
+        return vmt_fail(r->s.ctx, VMT_E_MEMORY, "needs %.1f MiB, free are %.1f",
+                        (double)plan.peak_bytes / (1 << 20), (double)plan.free_bytes / (1 << 20));
+    return VMT_OK;
+}
+
 static enum vmt_status transfer(table_run *r, const table_case *c, const vmt_clip *reference,
                                 vmt_clip *result)
 {
@@ -152,6 +164,7 @@ static enum vmt_status transfer(table_run *r, const table_case *c, const vmt_cli
                                 .progress = tell,
                                 .progress_user = r};
 
+    VMT_TRY(check_memory(r, &io));
     cli_reporter_init(&r->reporter, &r->options);
     r->loss_step = r->loss_inner = -1;
     r->full = false;
@@ -308,6 +321,17 @@ static enum vmt_status append(table_run *r, const cJSON *line)
     return status;
 }
 
+/* Time until the last case, at this process's pace and as many processes as there are. */
+static void print_left(const table_run *r)
+{
+    const int64_t jobs = r->options.jobs > 1 ? r->options.jobs : 1;
+    const int64_t cases = (r->manifest->count - r->shard + r->shards - 1) / r->shards;
+    const int64_t left = cases - atomic_load(&r->shared->next);
+
+    if (left > 0)
+        printf(", about %.0f s left", (double)left / (double)jobs * r->spent / (double)r->ran);
+}
+
 static void print_case(const table_run *r, const table_case *c, const cJSON *scores)
 {
     const cJSON *path = cJSON_GetObjectItemCaseSensitive(scores, "path_correlation");
@@ -326,7 +350,9 @@ static void print_case(const table_run *r, const table_case *c, const cJSON *sco
             snprintf(text + used, sizeof text - (size_t)used, ", path %+.2f", path->valuedouble);
     if (cJSON_IsNumber(fidelity))
         snprintf(text + used, sizeof text - (size_t)used, ", fidelity %.2f", fidelity->valuedouble);
-    printf("%s\n", text);
+    printf("%s", text);
+    print_left(r);
+    putchar('\n');
     fflush(stdout);
 }
 
@@ -354,6 +380,8 @@ static enum vmt_status run_case(table_run *r, const table_case *c, table_clip *c
         status = append(r, line);
     if (status == VMT_OK) {
         atomic_fetch_add(&r->shared->finished, 1);
+        r->spent += r->seconds;
+        r->ran++;
         print_case(r, c, scores);
     }
     vmt_clip_free(&result);
@@ -371,9 +399,11 @@ static void keep_first(atomic_llong *first, int64_t at, enum vmt_status status)
         ;
 }
 
-/* Leaves a line that says why; the case is tried again the next time. */
-static void tell_failure(table_run *r, const table_case *c, const char *hash)
+/* Leaves a line that says why; the case is tried again the next time.  VMT_E_IO when there is no
+ * place for a line: what later cases come to would be lost. */
+static enum vmt_status tell_failure(table_run *r, const table_case *c, const char *hash)
 {
+    enum vmt_status status = VMT_OK;
     char why[VMT_MESSAGE_BYTES];
     cJSON *line = cJSON_CreateObject();
 
@@ -381,8 +411,9 @@ static void tell_failure(table_run *r, const table_case *c, const char *hash)
     fprintf(stderr, "fastvmt: case of line %" PRId64 " (%s): %s\n", c->line, c->arm, why);
     atomic_fetch_add(&r->shared->failed, 1);
     if (*hash && line && add_head(r, c, hash, line) && cJSON_AddStringToObject(line, "error", why))
-        (void)append(r, line);
+        status = append(r, line);
     cJSON_Delete(line);
+    return status;
 }
 
 int table_run_cases(table_run *r)
@@ -405,8 +436,9 @@ int table_run_cases(table_run *r)
             continue;
         if (status == VMT_E_CANCELLED)
             return 130;
-        tell_failure(r, c, hash);
         keep_first(&r->shared->first_failure, at, status);
+        if (tell_failure(r, c, hash) == VMT_E_IO)
+            return (int)VMT_E_IO;
     }
 }
 

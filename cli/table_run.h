@@ -47,6 +47,8 @@ typedef struct table_run {
     table_clip clips[TABLE_CLIPS];
     int clip_count;
     int64_t clip_bytes;
+    int64_t ran; /* cases by this process, and their seconds */
+    double spent;
     /* the case at hand */
     cli_reporter reporter;
     cJSON *losses;
@@ -59,7 +61,8 @@ typedef struct table_run {
 int table_run_open(table_run *run, const cli_options *options);
 void table_run_close(table_run *run);
 
-/* All cases that are left; what failed is in `shared`.  0, or 130 when cancelled. */
+/* All cases that are left; what failed is in `shared`.  0, 130 when cancelled, or
+ * VMT_E_IO when results cannot be written. */
 int table_run_cases(table_run *run);
 
 /* What would run: prints every case with what is known of its time. */

@@ -216,8 +216,11 @@ static enum vmt_status take_line(vmt_ctx *ctx, table_manifest *m, const unsigned
     return status;
 }
 
-static bool is_blank(const unsigned char *bytes, size_t length)
+/* Blank, or a comment. */
+static bool is_skipped(const unsigned char *bytes, size_t length)
 {
+    if (length > 0 && *bytes == '#')
+        return true;
     for (size_t i = 0; i < length; i++)
         if (!strchr(" \t\r", bytes[i]) || !bytes[i])
             return false;
@@ -234,7 +237,7 @@ static enum vmt_status take_lines(vmt_ctx *ctx, table_manifest *m, const vmt_map
         const size_t length = end ? (size_t)(end - from) : file->length - at;
         at += length + 1;
         number++;
-        if (is_blank(from, length))
+        if (is_skipped(from, length))
             continue;
         const enum vmt_status status = take_line(ctx, m, from, length, number, path);
         if (status == VMT_E_MEMORY)

@@ -231,7 +231,8 @@ enum vmt_status table_results_append(vmt_ctx *ctx, const char *path, const char 
     const off_t end = lseek(fd, 0, SEEK_END);
     bool good = locked && end >= 0 && (end == 0 || pread(fd, &last, 1, end - 1) == 1);
     good = good && (last == '\n' || write_whole(fd, "\n", 1));
-    good = good && write_whole(fd, line, strlen(line)) && write_whole(fd, "\n", 1);
+    good = good && write_whole(fd, line, strlen(line)) && write_whole(fd, "\n", 1) &&
+           (!fsync(fd) || errno == EINVAL); /* a pipe has no disk */
     const int error = errno;
     if (!good && end >= 0 && ftruncate(fd, end))
         good = false; /* a part of a line is skipped when it is read */

@@ -43,6 +43,7 @@ static void manifest_is_read(void **state)
     write_text("table.jsonl",
                "{\"clip\": \"a.y4m\", \"prompt\": \"a fox\"}\n"
                "\n  \r\n"
+               "# a comment\n"
                "{\"arm\": \"x\", \"clip\": \"b.y4m\", \"prompt\": \"p\", \"method\": \"none\", "
                "\"seed\": 7, \"frames\": 9, \"subject\": \"fox\", \"path\": \"table.path.json\", "
                "\"settings\": {\"steps\": 10, \"cfg\": \"4.5\", \"lr-first\": 0.25}}\n"
@@ -54,7 +55,7 @@ static void manifest_is_read(void **state)
     assert_int_equal(m.claim_count, 1);
     assert_true(fabs(m.claims[0].margin - 0.1) < 1e-12);
     assert_string_equal(m.cases[0].arm, "default");
-    assert_int_equal(m.cases[1].line, 4);
+    assert_int_equal(m.cases[1].line, 5);
     assert_int_equal(m.cases[1].seed, 7);
     assert_int_equal(m.cases[1].path_count, 2);
     assert_true(m.cases[1].path[1][1] == 4.5);
@@ -109,6 +110,51 @@ static void broken_lines_are_named(void **state)
             fail_msg("%s: says %s", rows[i].line, last_error);
         table_manifest_free(&m);
     }
+}
+
+/* One line that is none between two that are. */
+static void check_hostile(const char *bytes, size_t length, const char *text)
+{
+    static const char good[] = "{\"clip\": \"a\", \"prompt\": \"a\"}";
+    const size_t around = sizeof good - 1;
+    char *all = malloc(length + 2 * around + 2);
+    table_manifest m;
+
+    assert_non_null(all);
+    memcpy(all, good, around);
+    all[around] = '\n';
+    memcpy(all + around + 1, bytes, length);
+    all[around + 1 + length] = '\n';
+    memcpy(all + around + length + 2, good, around);
+    file_write("table.hostile.jsonl", all, length + 2 * around + 2);
+    free(all);
+    errors = 0;
+    CHECK_OK(&ctx, table_manifest_read(&ctx, &m, "table.hostile.jsonl"));
+    if (m.count != 2 || m.broken != 1 || errors != 1 || !strstr(last_error, text))
+        fail_msg("%d cases, %d broken, %d errors, says %s", (int)m.count, (int)m.broken, errors,
+                 last_error);
+    table_manifest_free(&m);
+}
+
+static void hostile_lines_are_survived(void **state)
+{
+    enum { LONG = (1 << 20) + 1, DEEP = 300000 };
+    char *line = malloc(LONG);
+
+    (void)state;
+    assert_non_null(line);
+    memset(line, ' ', LONG); /* good JSON, too much of it */
+    memcpy(line, "{\"clip\": \"a\", \"prompt\": \"a\"}", 28);
+    check_hostile(line, LONG, "line 2: longer than 1048576 bytes");
+    memcpy(line, "{\"path\":", 8);
+    memset(line + 8, '[', DEEP);
+    check_hostile(line, 8 + DEEP, "line 2: not valid JSON");
+    memset(line, 0, 64);
+    check_hostile(line, 64, "line 2: not valid JSON");
+    memset(line, 0xff, 64);
+    check_hostile(line, 64, "line 2: not valid JSON");
+    free(line);
+    remove("table.hostile.jsonl");
 }
 
 /* ---- results */
@@ -329,6 +375,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(manifest_is_read),
         cmocka_unit_test(broken_lines_are_named),
+        cmocka_unit_test(hostile_lines_are_survived),
         cmocka_unit_test(results_come_back),
         cmocka_unit_test(mover_is_found),
         cmocka_unit_test(claims_are_judged),
