@@ -28,8 +28,8 @@
 
 enum { TIMEOUT = 300 };
 
-/* 3 steps, 2 of them guided with 2 inner steps. */
-#define SMALL "--steps", "3", "--threads", "1", "-y", "-q"
+/* 3 steps of 2 latent frames, 2 of them guided with 2 inner steps. */
+#define SMALL "--frames", "5", "--steps", "3", "--threads", "1", "-y", "-q"
 #define SHORT                                                                                      \
     SMALL, "--guided-steps", "2", "--inner-steps", "2", "--amf-tile", "2x5", "--amf-window", "3"
 #define TRANSFER "transfer", "-m", MODEL, "-r", REFERENCE, PROMPT, "-o", "out.y4m"
@@ -94,7 +94,7 @@ static int stop_within_step(void *user, const vmt_progress *progress)
 static enum vmt_status run_method(vmt_ctx *c, vmt_model *model, const char *method,
                                   vmt_transfer_io *io)
 {
-    static const char *const options[][2] = {{"size", "64x48"},    {"frames", "9"},
+    static const char *const options[][2] = {{"size", "64x48"},    {"frames", "5"},
                                              {"steps", "3"},       {"guided-steps", "2"},
                                              {"inner-steps", "2"}, {"grad-reuse-interval", "2"}};
     vmt_settings settings;
@@ -161,8 +161,8 @@ static void without_guidance(void **state)
     check_done(
         CLI(TIMEOUT, TRANSFER, SMALL, "--guided-steps", "0", "--init", "noise", "--strength", "1"));
     assert_true(result_hash() == hash);
-    check_done(CLI(TIMEOUT, "generate", "-m", MODEL, PROMPT, "--size", "80x64", "--frames", "9",
-                   "-o", "out.y4m", "--sampler", "euler", SMALL));
+    check_done(CLI(TIMEOUT, "generate", "-m", MODEL, PROMPT, "--size", "80x64", "-o", "out.y4m",
+                   "--sampler", "euler", SMALL));
     assert_true(result_hash() == hash);
 }
 
