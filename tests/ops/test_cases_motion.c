@@ -158,6 +158,7 @@ static void run_centre(op_run *r)
 static void run_unit_rows(op_run *r)
 {
     const int64_t *s = r->size;
+    r->scale = r->gain; /* the gradient of a row of one element is 0, by a difference */
     vmt_tensor *x = op_in(r, 'R', VMT_SHAPE(s[0], s[5]));
     r->fill = FILL_UNIFORM;
     vmt_tensor *dy = op_in(r, 'R', VMT_SHAPE(s[0], s[5]));
