@@ -271,7 +271,8 @@ static void write_head(table_report *r)
     }
     fputs("# Table of runs\n\n", r->doc.markdown);
     fputs("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>Table of "
-          "runs</title>\n<style>body{font:15px sans-serif;margin:2em;max-width:1400px}"
+          "runs</title>\n<style>:root{color-scheme:light dark}svg{fill:currentColor}"
+          "body{font:15px sans-serif;margin:2em;max-width:1400px}"
           "table{border-collapse:collapse;margin:1em 0}td,th{border:1px solid #bbb;padding:2px "
           "8px;text-align:right}td:first-child,th:first-child{text-align:left}"
           "td img,td video{display:block}</style></head><body>\n<h1>Table of runs</h1>\n",
@@ -281,6 +282,12 @@ static void write_head(table_report *r)
                 "fastvmt %s, backend %s (of the first case).",
                 (long long)good, r->arm_count, (long long)failed, (long long)r->results->unread,
                 version, backend);
+    if (r->replaced)
+        report_text(
+            &r->doc,
+            "%lld older results are left out: a case of the same arm, clip, prompt and seed "
+            "was run again with other settings, or by another version or backend.",
+            (long long)r->replaced);
 }
 
 /* ---- both files */
@@ -324,20 +331,44 @@ static bool any_success(const table_results *results)
     return false;
 }
 
+/* The rows that no later one replaces; they still belong to `results`. */
+static enum vmt_status keep_latest(vmt_ctx *ctx, table_results *latest,
+                                   const table_results *results)
+{
+    void *rows;
+
+    VMT_TRY(vmt_alloc(ctx, &rows, (size_t)results->count, sizeof *results->rows));
+    *latest = (table_results){.rows = rows, .unread = results->unread};
+    for (int64_t i = 0; i < results->count; i++)
+        if (!table_results_replaced(results, i))
+            latest->rows[latest->count++] = results->rows[i];
+    return VMT_OK;
+}
+
 enum vmt_status table_report_write(vmt_ctx *ctx, const table_results *results,
                                    const table_manifest *manifest, const char *folder)
 {
     char *text[2] = {NULL, NULL};
     size_t length[2];
+    table_results latest;
     table_report *r = NULL;
 
     if (!any_success(results))
         return vmt_fail(ctx, VMT_E_ARG, "%s: no results to report", folder);
     VMT_TRY(vmt_alloc(ctx, (void **)&r, 1, sizeof *r));
-    *r = (table_report){.ctx = ctx, .results = results, .manifest = manifest, .folder = folder};
+    enum vmt_status status = keep_latest(ctx, &latest, results);
+    if (status != VMT_OK) {
+        vmt_free(r);
+        return status;
+    }
+    *r = (table_report){.ctx = ctx,
+                        .results = &latest,
+                        .replaced = results->count - latest.count,
+                        .manifest = manifest,
+                        .folder = folder};
     r->doc.markdown = open_memstream(&text[0], &length[0]);
     r->doc.html = r->doc.markdown ? open_memstream(&text[1], &length[1]) : NULL;
-    enum vmt_status status =
+    status =
         r->doc.html ? write_parts(r) : vmt_fail(ctx, VMT_E_MEMORY, "out of memory for a report");
     FILE *files[] = {r->doc.markdown, r->doc.html};
     for (int i = 0; i < 2; i++) {
@@ -351,6 +382,7 @@ enum vmt_status table_report_write(vmt_ctx *ctx, const table_results *results,
         status = write_file(ctx, folder, "report.html", text[1], length[1]);
     free(text[0]);
     free(text[1]);
+    vmt_free(latest.rows);
     vmt_free(r);
     return status;
 }

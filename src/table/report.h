@@ -35,6 +35,7 @@ typedef struct report_arm {
 typedef struct table_report {
     vmt_ctx *ctx;
     const table_results *results;
+    int64_t replaced; /* results that later ones of the same case stand for */
     const table_manifest *manifest;
     const char *folder;
     report_doc doc;

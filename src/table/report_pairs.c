@@ -96,7 +96,10 @@ static enum vmt_status compare_row(table_report *r, const char *a, const char *b
     snprintf(cells[2], 128, "%lld", (long long)pairs.count);
     snprintf(cells[3], 128, "%+.4g", mean);
     snprintf(cells[4], 128, "%+.4g to %+.4g", pairs_at.low, pairs_at.high);
-    snprintf(cells[5], 128, "%+.4g to %+.4g", clips_at.low, clips_at.high);
+    if (pairs.groups > 1)
+        snprintf(cells[5], 128, "%+.4g to %+.4g", clips_at.low, clips_at.high);
+    else
+        snprintf(cells[5], 128, "one clip");
     snprintf(cells[6], 128, "%.0f%%", 100 * share_won(&pairs));
     if (status == VMT_OK && pairs.count > 1)
         report_table_row(&r->doc,
@@ -173,6 +176,12 @@ static enum vmt_status count_claim(const table_report *r, const table_pairs *p, 
     return joint_interval(r, p, margin, &n->joint);
 }
 
+/* A score of a claim that cannot be judged, and why. */
+static void fill_row(report_doc *doc, const char *score, const char *why)
+{
+    report_table_row(doc, (const char *const[]){score, why, "", "", "", "", "", "", ""}, 9);
+}
+
 static enum vmt_status claim_row(table_report *r, const table_claim *claim,
                                  const report_score *score)
 {
@@ -182,6 +191,11 @@ static enum vmt_status claim_row(table_report *r, const table_claim *claim,
     table_pairs p;
 
     VMT_TRY(collect(r, &p, claim->a, claim->b, claim->baseline, score));
+    if (p.count < 2) {
+        fill_row(&r->doc, score->title, "fewer than two pairs");
+        table_pairs_free(&p);
+        return VMT_OK;
+    }
     const enum vmt_status status = count_claim(r, &p, claim->margin, &n);
     const double margin = claim->margin * n.gain;
     snprintf(cells[0], 128, "%s%s", score->title, score->lower ? " (sign turned)" : "");
@@ -191,15 +205,18 @@ static enum vmt_status claim_row(table_report *r, const table_claim *claim,
     snprintf(cells[4], 128, "%+.4g", n.mean);
     snprintf(cells[5], 128, "%+.4g to %+.4g: %s", n.pairs.low, n.pairs.high,
              verdict_text(table_judge(n.pairs, n.gain, claim->margin)));
-    snprintf(cells[6], 128, "%+.4g to %+.4g: %s", n.clips.low, n.clips.high,
-             verdict_text(table_judge(n.clips, n.gain, claim->margin)));
+    if (p.groups > 1)
+        snprintf(cells[6], 128, "%+.4g to %+.4g: %s", n.clips.low, n.clips.high,
+                 verdict_text(table_judge(n.clips, n.gain, claim->margin)));
+    else
+        snprintf(cells[6], 128, "one clip: %s", verdict_text(TABLE_UNDECIDED));
     snprintf(cells[7], 128, "%+.4g to %+.4g", n.joint.low, n.joint.high);
     snprintf(cells[8], 128, "sd %.4g: %.0f, for power 0.8 %.0f", n.deviation,
              table_pairs_needed(n.deviation, margin, false),
              table_pairs_needed(n.deviation, margin, true));
     for (int i = 0; i < 9; i++)
         row[i] = cells[i];
-    if (status == VMT_OK && p.count > 1)
+    if (status == VMT_OK)
         report_table_row(&r->doc, row, 9);
     table_pairs_free(&p);
     return status;
@@ -232,6 +249,8 @@ static enum vmt_status claim(table_report *r, const table_claim *c)
         const report_score *score = report_score_of(name->valuestring);
         if (score)
             VMT_TRY(claim_row(r, c, score));
+        else
+            fill_row(&r->doc, name->valuestring, "no score of this name");
     }
     report_table_end(&r->doc);
     return VMT_OK;

@@ -10,7 +10,7 @@
 enum { LEFT = 70, TOP = 20, WIDE = 640, HIGH = 360, CURVE_POINTS = 4096 };
 
 static const char *const colours[] = {"#1b6ca8", "#c8453b", "#2f8f4e", "#8d5bb5", "#d98a1f",
-                                      "#444444", "#0f9aa6", "#b5577d", "#7a7a2a", "#96603a"};
+                                      "#777777", "#0f9aa6", "#b5577d", "#7a7a2a", "#96603a"};
 
 static const char *colour_of(int arm)
 {
@@ -56,6 +56,8 @@ static void widen(double *low, double *high)
     *high += 0.06 * span;
 }
 
+enum { MOST_TICKS = 32 }; /* numbers too large to be told apart end, too */
+
 static void draw_axes(FILE *html, const axes *a, const char *x, const char *y)
 {
     const double step_x = tick_of(a->high_x - a->low_x), step_y = tick_of(a->high_y - a->low_y);
@@ -64,12 +66,20 @@ static void draw_axes(FILE *html, const axes *a, const char *x, const char *y)
             "<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" fill=\"none\" "
             "stroke=\"#888\"/>\n",
             LEFT, TOP, WIDE, HIGH);
-    for (double v = ceil(a->low_x / step_x) * step_x; v <= a->high_x; v += step_x)
+    for (int k = 0; k < MOST_TICKS; k++) {
+        const double v = (ceil(a->low_x / step_x) + k) * step_x;
+        if (!(v <= a->high_x))
+            break;
         fprintf(html, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.4g</text>\n", at_x(a, v),
                 TOP + HIGH + 16, fabs(v) < 1e-9 * step_x ? 0 : v);
-    for (double v = ceil(a->low_y / step_y) * step_y; v <= a->high_y; v += step_y)
+    }
+    for (int k = 0; k < MOST_TICKS; k++) {
+        const double v = (ceil(a->low_y / step_y) + k) * step_y;
+        if (!(v <= a->high_y))
+            break;
         fprintf(html, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>\n", LEFT - 6,
                 at_y(a, v) + 4, fabs(v) < 1e-9 * step_y ? 0 : v);
+    }
     fprintf(html, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">", LEFT + WIDE / 2,
             TOP + HIGH + 36);
     report_escape(html, x);
@@ -150,7 +160,7 @@ void report_plot_phases(table_report *r)
     begin(html, TOP + 22 * r->arm_count + 40);
     for (int i = 0; i < r->arm_count; i++) {
         double x = 160;
-        draw_name(html, 0, TOP + 22 * i + 13, r->arms[i].name, "#000");
+        draw_name(html, 0, TOP + 22 * i + 13, r->arms[i].name, "currentColor");
         for (int p = 0; p < VMT_PHASE_COUNT; p++) {
             const double wide = 560 * r->arms[i].phases[p] / most;
             fprintf(html, "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"16\" fill=\"%s\"/>\n",

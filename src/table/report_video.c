@@ -98,6 +98,15 @@ static const table_row *find_video(const table_report *r, const table_row *of, c
     return NULL;
 }
 
+/* Results may come from anywhere: which file is read for the page, the manifest says. */
+static bool is_ours(const table_report *r, const char *clip)
+{
+    for (int64_t i = 0; i < r->manifest->count; i++)
+        if (!strcmp(r->manifest->cases[i].clip, clip))
+            return true;
+    return false;
+}
+
 static enum vmt_status clip_row(table_report *r, const table_row *of, size_t *bytes)
 {
     FILE *html = r->doc.html;
@@ -107,14 +116,17 @@ static enum vmt_status clip_row(table_report *r, const table_row *of, size_t *by
     fputs("<br>", html);
     report_escape(html, of->prompt);
     fprintf(html, "<br>seed %.0f</td><td>", of->seed);
-    VMT_TRY(show(r, of->clip, bytes));
+    if (is_ours(r, of->clip))
+        VMT_TRY(show(r, of->clip, bytes));
+    else
+        fputs("(not in the manifest)", html);
     fputs("</td>", html);
     for (int i = 0; i < r->arm_count; i++) {
         const table_row *row = find_video(r, of, r->arms[i].name);
         double path;
         char file[8300];
         fputs("<td>", html);
-        if (row && !strstr(row->video, "..")) {
+        if (row && row->video[0] != '/' && !strstr(row->video, "..")) {
             snprintf(file, sizeof file, "%s/%s", r->folder, row->video);
             VMT_TRY(show(r, file, bytes));
             if (table_row_score(row, "path_correlation", &path))

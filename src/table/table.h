@@ -55,13 +55,16 @@ typedef struct table_row {
     const char *hash, *arm, *clip, *prompt, *video; /* video "": none was kept */
     const char *error;                              /* NULL: the case succeeded */
     double seed, memory_peak;
+    int64_t line;                                               /* how many were read before it */
     double seconds[VMT_PHASE_COUNT], all_seconds, loop_seconds; /* loop: extract and sample */
     const cJSON *scores, *losses;
 } table_row;
 
 typedef struct table_results {
-    table_row *rows; /* of one hash the last that succeeded, else the last; by arm, clip, seed */
+    table_row *rows; /* of one hash the last that succeeded, else the last; by arm, clip, prompt,
+                        seed, then as they were read */
     int64_t count;
+    int64_t lines;  /* that were results */
     int64_t unread; /* lines that were no results: cut off while being written */
 } table_results;
 
@@ -69,6 +72,9 @@ typedef struct table_results {
  * Errors: VMT_E_IO, VMT_E_MEMORY. */
 enum vmt_status table_results_read(vmt_ctx *ctx, table_results *results, const char *folder);
 void table_results_free(table_results *results);
+/* Whether a later row has the same arm, clip, prompt and seed, run with other settings or by
+ * another program: both in one mean would count one case twice.  A failure replaces no success. */
+bool table_results_replaced(const table_results *results, int64_t i);
 /* The row of a case that succeeded, or NULL. */
 const table_row *table_results_find(const table_results *results, const char *hash);
 /* False when the row has no such score, or it is undefined. */

@@ -11,7 +11,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-enum { MOST_ROWS = 1000000, MOST_BYTES = 1 << 20 };
+enum { MOST_ROWS = 30000, MOST_BYTES = 1 << 20 };
 
 /* ---- one line */
 
@@ -132,9 +132,10 @@ static enum vmt_status read_file(vmt_ctx *ctx, table_results *r, const char *pat
         at += length + 1;
         if (!length)
             continue;
-        if (read_line(ctx, &row, from, length))
+        if (read_line(ctx, &row, from, length)) {
+            row.line = r->lines++;
             keep_row(r, &row);
-        else
+        } else
             r->unread++;
     }
     vmt_mapped_file_close(&file);
@@ -150,7 +151,26 @@ static int compare_rows(const void *a, const void *b)
     order = order ? order : strcmp(x->clip, y->clip);
     order = order ? order : strcmp(x->prompt, y->prompt);
     order = order ? order : (x->seed > y->seed) - (x->seed < y->seed);
-    return order ? order : strcmp(x->hash, y->hash);
+    return order ? order : (x->line > y->line) - (x->line < y->line);
+}
+
+static bool same_case(const table_row *x, const table_row *y)
+{
+    return x->seed == y->seed && !strcmp(x->arm, y->arm) && !strcmp(x->clip, y->clip) &&
+           !strcmp(x->prompt, y->prompt);
+}
+
+bool table_results_replaced(const table_results *r, int64_t i)
+{
+    const table_row *row = &r->rows[i];
+
+    for (int64_t k = i + 1; k < r->count && same_case(row, &r->rows[k]); k++)
+        if (row->error || !r->rows[k].error)
+            return true;
+    for (int64_t k = i - 1; k >= 0 && row->error && same_case(row, &r->rows[k]); k--)
+        if (!r->rows[k].error)
+            return true;
+    return false;
 }
 
 static int is_results(const struct dirent *entry)

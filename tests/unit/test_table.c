@@ -357,6 +357,7 @@ static void report_says_what_is_there(void **state)
     assert_non_null(memmem(page, length[1], "bare &lt;&amp;|&gt;", 19));
     assert_null(memmem(page, length[1], "bare <", 6));
     assert_null(memmem(first, length[0], "nan", 3));
+    assert_non_null(memmem(first, length[0], "| nothing | no score of this name |", 35));
     assert_non_null(memmem(page, length[1], "<polyline", 9));
     CHECK_OK(&ctx, table_report_write(&ctx, &r, &m, "table.report"));
     size_t again_length;
@@ -370,6 +371,51 @@ static void report_says_what_is_there(void **state)
     table_manifest_free(&m);
 }
 
+/* A case that was run again counts once, a verdict over one clip is none, numbers beyond what an
+ * axis can tell apart end. */
+static void report_is_not_fooled(void **state)
+{
+    static const char *const scores[] = {"0.5", "0.9", "1e16", "10000000000000002"};
+    char path[] = "table.fooled/results.jsonl", line[512];
+    table_manifest m;
+    table_results r;
+    size_t length;
+    (void)state;
+
+    folder_new("table.fooled");
+    for (int i = 0; i < 4; i++) {
+        snprintf(line, sizeof line,
+                 "{\"hash\":\"%064d\",\"arm\":\"%s\",\"clip\":\"c\",\"prompt\":\"p\",\"seed\":%d,"
+                 "\"seconds\":{\"sample\":1},\"losses\":[],\"scores\":{\"fidelity\":%s}}",
+                 i, i < 3 ? "a" : "b", i < 2 ? 1 : 2, scores[i]);
+        CHECK_OK(&ctx, table_results_append(&ctx, path, line));
+    }
+    for (int arm = 0; arm < 3; arm++)
+        for (int seed = 3; seed < 7; seed++) {
+            snprintf(
+                line, sizeof line,
+                "{\"hash\":\"%063d%d\",\"arm\":\"%c\",\"clip\":\"c\",\"prompt\":\"p\",\"seed\":%d,"
+                "\"seconds\":{\"sample\":1},\"losses\":[],\"scores\":{\"smoothness\":%d}}",
+                arm + 1, seed, "abn"[arm], seed, "\3\4\1"[arm] + seed % 2);
+            CHECK_OK(&ctx, table_results_append(&ctx, path, line));
+        }
+    write_text("table.fooled.jsonl",
+               "{\"claim\": {\"a\": \"a\", \"b\": \"b\", \"baseline\": \"n\", "
+               "\"scores\": [\"smoothness\", \"fidelity\"]}}\n");
+    CHECK_OK(&ctx, table_manifest_read(&ctx, &m, "table.fooled.jsonl"));
+    CHECK_OK(&ctx, table_results_read(&ctx, &r, "table.fooled"));
+    assert_int_equal(r.count, 16);
+    assert_true(table_results_replaced(&r, 0) && !table_results_replaced(&r, 1));
+    CHECK_OK(&ctx, table_report_write(&ctx, &r, &m, "table.fooled"));
+    char *text = (char *)file_read("table.fooled/report.md", &length);
+    assert_non_null(memmem(text, length, "1 older results are left out", 28));
+    assert_non_null(memmem(text, length, "| one clip: undecided |", 23));
+    assert_non_null(memmem(text, length, "| fidelity | fewer than two pairs |", 35));
+    free(text);
+    table_results_free(&r);
+    table_manifest_free(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -379,6 +425,7 @@ int main(void)
         cmocka_unit_test(results_come_back),
         cmocka_unit_test(mover_is_found),
         cmocka_unit_test(claims_are_judged),
+        cmocka_unit_test(report_is_not_fooled),
         cmocka_unit_test(intervals_hold_what_they_should),
         cmocka_unit_test(report_says_what_is_there),
         cmocka_unit_test(subject_is_told_by_colour),
