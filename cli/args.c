@@ -25,8 +25,9 @@ typedef struct own_option {
 #define AT(member) offsetof(cli_options, member)
 
 /* m: model files, r: reference video, w: where to begin in it, k: its frames, a: its sound, z: a
- * video for its sound alone, t: transfer and generate, e: they and extract, n: motion
- * files, o: output, c: computing, d: made-up models, h: they and bench, b: bench, i: info, q: score
+ * video for its sound alone, t: transfer and generate, e: they, extract and bench methods, n:
+ * motion files, o: output, c: computing, d: made-up models, h: they and bench, b: bench, i: info,
+ * q: score
  */
 static const own_option own[] = {
     {'m', "model", 'm', "DIR",
@@ -102,9 +103,11 @@ static const own_option own[] = {
     {'b', "parts", 0, "LIST",
      "some of dit,block,attention,text,encode,decode,load,memory,ops (default: all but ops)", TEXT,
      AT(parts), 0, 0},
-    {'b', "runs", 0, "N", "measured runs of each row (default 5; of a transfer 1)", WHOLE, AT(runs),
-     1, 1000},
-    {'b', "full", 0, NULL, "every block, layer and frame; default: 4 blocks, 2 layers, 5 frames",
+    {'b', "runs", 0, "N",
+     "measured runs of each row (default 5; of a transfer 1, guided steps of methods 1)", WHOLE,
+     AT(runs), 1, 1000},
+    {'b', "full", 0, NULL,
+     "every block, layer and frame (default: 4 blocks, 2 layers, 5 frames); of methods every step",
      FLAG, AT(full), 0, 0},
     {'b', "op", 0, "NAME", "of ops this one alone", TEXT, AT(op), 0, 0},
     {'b', "json", 0, NULL, "print JSON", FLAG, AT(json), 0, 0},

@@ -160,6 +160,7 @@ int cli_info(cli_options *options);
 int cli_probe(cli_options *options);
 int cli_make_model(cli_options *options);
 int cli_bench(cli_options *options);
+int cli_bench_methods(cli_options *options);
 int cli_table(cli_options *options); /* bench table */
 int cli_score(cli_options *options);
 int cli_completion(cli_options *options);

@@ -213,10 +213,13 @@ int cli_bench(cli_options *o)
     const bool transfer = !strcmp(what, "transfer"), ops = !strcmp(what, "ops");
     bench_job j = {.json = o->json};
 
+    if (o->embeddings && strcmp(what, "methods") != 0)
+        return cli_fail_text(VMT_E_ARG, "--embeddings belongs to bench methods");
     if (!strcmp(what, "table"))
         return cli_table(o);
-    if (o->operand_count > 1 || (*what && !transfer && !ops))
-        return cli_fail_text(VMT_E_ARG, "bench %s: bench takes nothing, ops, transfer or table",
+    if (o->operand_count > 1 || (*what && !transfer && !ops && strcmp(what, "methods") != 0))
+        return cli_fail_text(VMT_E_ARG,
+                             "bench %s: bench takes nothing, ops, transfer, methods or table",
                              o->operands[o->operand_count - 1]);
     if (o->output || o->jobs || o->shard || o->videos || o->list || o->report)
         return cli_fail_text(VMT_E_ARG, "--%s belongs to bench table",
@@ -226,6 +229,8 @@ int cli_bench(cli_options *o)
                              : o->videos ? "videos"
                              : o->list   ? "list"
                                          : "report");
+    if (!strcmp(what, "methods"))
+        return cli_bench_methods(o);
     if (ops && o->parts)
         return cli_fail_text(VMT_E_ARG, "bench ops takes no --parts");
     int code = check_settings(o, transfer);

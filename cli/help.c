@@ -60,14 +60,15 @@ const cli_command cli_commands[] = {
      "Writes a model folder with random weights in the official formats, to try sizes and speed.",
      "  fastvmt make-model random-1.3b --shape 1.3b --tokenizer models/tiny/spiece.model\n",
      cli_make_model, "gdhx"},
-    {"bench", "[ops | transfer -m MODEL | table MANIFEST.jsonl -m MODEL -o DIR]",
+    {"bench", "[ops | transfer -m MODEL | methods -m MODEL | table MANIFEST.jsonl -m MODEL -o DIR]",
      "Measures the parts of a run on random weights, beside this machine's best matrix product.",
      "  fastvmt bench                                # the 1.3B shape, 416x240, 17 frames\n"
      "  fastvmt bench --parts dit,block --full --dtype f32 --json\n"
      "  fastvmt bench ops --op attention\n"
      "  fastvmt bench transfer -m models/tiny --runs 5\n"
+     "  fastvmt bench methods -m models/tiny         # every method's parts and schedule\n"
      "  fastvmt bench table cases.jsonl -m models/tiny -o table --jobs 8\n",
-     cli_bench, "mbhscgx"},
+     cli_bench, "mebhscgx"},
     {"completion", "bash|zsh|fish", "Prints the completion script of a shell.",
      "  source <(fastvmt completion bash)\n"
      "  fastvmt completion fish > ~/.config/fish/completions/fastvmt.fish\n",

@@ -558,6 +558,35 @@ VMT_API VMT_MUST_CHECK enum vmt_status vmt_bench_transfer(vmt_ctx *ctx, const vm
                                                           int32_t runs, vmt_bench_fn *row,
                                                           void *user);
 
+/* What one method costs.  Seconds by the clock on the wall; 0: there is no such part. */
+typedef struct vmt_method_cost {
+    int64_t tokens;                         /* of the transformer */
+    int32_t steps, guided_steps, gradients; /* of the whole schedule */
+    double reference;                       /* a pass over the reference, median */
+    double computed, reused;      /* inner step with a new gradient, with an old; medians */
+    double plain;                 /* denoising step with its two forwards, median */
+    double encode, decode;        /* autoencoder, one call each */
+    double guided_step;           /* reference and inner steps, summed from the above */
+    double guidance, loop, whole; /* of the whole schedule, summed: guided steps; they and
+                                     all denoising steps; that, encode and decode */
+    double loop_ran;         /* the loop of the run that was made, guided and denoising steps */
+    uint64_t planned, taken; /* bytes: by the plan; as the process or device grew */
+} vmt_method_cost;
+
+/**
+ * Measures the method of the settings with a run of `guided` (1 to 64) guided steps and as many
+ * plain ones, on a made clip, and sums the settings' whole schedule from its parts; with 0 the
+ * whole schedule is run.
+ *   embeddings  as in vmt_transfer_io
+ *   warm        1: what is loaded or compiled at first use is so by an earlier call of the same
+ *               sizes; 0: a short run comes first
+ * Errors: as vmt_transfer.
+ */
+VMT_API VMT_MUST_CHECK enum vmt_status vmt_bench_method(vmt_ctx *ctx, const vmt_model *model,
+                                                        const vmt_settings *settings,
+                                                        const char *embeddings, int32_t guided,
+                                                        int32_t warm, vmt_method_cost *cost);
+
 #ifdef __cplusplus
 }
 #endif

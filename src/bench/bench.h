@@ -112,4 +112,12 @@ enum vmt_status bench_memory(bench *b);
 enum vmt_status bench_ops(bench *b);
 bool bench_has_op(const char *name);
 
+/* ---- whole transfers */
+
+#define BENCH_PROMPT "a pumpkin in the desert"
+
+/* A made clip to transfer from, of the settings' size or the model's; free it. */
+enum vmt_status bench_reference(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                                vmt_clip *clip);
+
 #endif

@@ -76,6 +76,19 @@ static void draw(vmt_clip *clip)
     }
 }
 
+enum vmt_status bench_reference(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                                vmt_clip *clip)
+{
+    vmt_clip native;
+
+    vmt_model_native(model, &native);
+    VMT_TRY(vmt_clip_new(ctx, clip, settings->frames ? settings->frames : native.frames,
+                         settings->height ? settings->height : native.height,
+                         settings->width ? settings->width : native.width, 16));
+    draw(clip);
+    return VMT_OK;
+}
+
 static enum vmt_status run_once(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
                                 const vmt_clip *reference, phase_cost costs[VMT_PHASE_COUNT])
 {
@@ -162,8 +175,10 @@ static enum vmt_status run_all(bench *b, const vmt_model *model, const vmt_setti
     const vmt_transfer_io io = {.reference = reference};
     vmt_plan plan;
 
-    VMT_TRY(vmt_clip_new(b->ctx, reference, b->head.frames, b->head.height, b->head.width, 16));
-    draw(reference);
+    VMT_TRY(bench_reference(b->ctx, model, settings, reference));
+    b->head.width = reference->width;
+    b->head.height = reference->height;
+    b->head.frames = reference->frames;
     VMT_TRY(vmt_plan_make(b->ctx, model, settings, &io, &plan));
     b->head.tokens = plan.grid_f * plan.grid_h * plan.grid_w;
     bench_counter_begin(b->ctx, &b->counter);
@@ -180,22 +195,18 @@ enum vmt_status vmt_bench_transfer(vmt_ctx *ctx, const vmt_model *model,
                                    void *user)
 {
     bench b = {.ctx = ctx, .options = {.runs = BENCH_RUNS, .row = row, .user = user}};
-    vmt_clip native, reference = {0};
+    vmt_clip reference = {0};
     vmt_settings own = *settings;
     void *costs = NULL, *scratch = NULL;
 
     VMT_TRY(vmt_model_require(ctx, model, VMT_PART_DIT));
-    vmt_model_native(model, &native);
     if (!own.prompt)
-        own.prompt = "a pumpkin in the desert";
+        own.prompt = BENCH_PROMPT;
     b.head = (vmt_bench_head){.backend = ctx->ops->name,
                               .dtype = bench_dtype(ctx),
                               .shape = "model",
                               .threads = ctx->threads,
-                              .runs = runs > 0 ? runs : 1,
-                              .width = own.width ? own.width : native.width,
-                              .height = own.height ? own.height : native.height,
-                              .frames = own.frames ? own.frames : native.frames};
+                              .runs = runs > 0 ? runs : 1};
     const size_t count = (size_t)b.head.runs;
     enum vmt_status status = vmt_alloc(ctx, &costs, count * VMT_PHASE_COUNT, sizeof(phase_cost));
     if (status == VMT_OK)

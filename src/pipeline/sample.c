@@ -617,6 +617,8 @@ enum vmt_status vmt_sample_loop(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *m
         status = one_step(ctx, s, motion);
         if (status != VMT_E_CANCELLED)
             status = vmt_prefix(ctx, status, "step %" PRId64, step);
+        if (status == VMT_OK)
+            status = vmt_reporter_tell(ctx, s->reporter, 0); /* the step is done */
     }
     return write_held_state(ctx, s, keep_cancelled(ctx, s, status));
 }

@@ -223,6 +223,66 @@ static void transfer(void **state)
     cJSON_Delete(root);
 }
 
+static const cJSON *method_of(const cJSON *root, const char *name)
+{
+    const cJSON *row;
+
+    cJSON_ArrayForEach(row, cJSON_GetObjectItem(root, "methods"))
+    {
+        if (!strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(row, "method")), name))
+            return row;
+    }
+    fail_msg("no method %s", name);
+    return NULL;
+}
+
+/* The sums are those of the parts; every method is there. */
+static void methods(void **state)
+{
+    (void)state;
+    if (!TEST_HAS_SENTENCEPIECE)
+        skip(); /* its prompt is text */
+    cJSON *root =
+        run_json((const char *const[]){"bench", "methods", "-q", "-m", SOURCE_ROOT "/models/tiny",
+                                       "--size", "48x32", "--frames", "5", "--json", NULL});
+    const cJSON *own = method_of(root, "fastvmt"), *base = method_of(root, "ditflow-10");
+    const double inner = number(base, "gradients") / number(base, "guided_steps");
+    const double computed = number(own, "gradients") / number(own, "guided_steps");
+    const double guided = number(own, "reference_seconds") +
+                          computed * number(own, "computed_inner_step_seconds") +
+                          (inner - computed) * number(own, "reused_inner_step_seconds");
+    const double loop = number(own, "guided_steps") * number(own, "guided_step_seconds") +
+                        number(own, "steps") * number(own, "plain_step_seconds");
+
+    for (size_t i = 0; vmt_method_at(i); i++)
+        assert_true(number(method_of(root, vmt_method_at(i)->name), "plain_step_seconds") > 0);
+    assert_true(computed < inner);
+    assert_true(fabs(guided / number(own, "guided_step_seconds") - 1) < 1e-9);
+    assert_true(fabs(loop / number(own, "loop_seconds") - 1) < 1e-9);
+    assert_true(number(own, "whole_seconds") > number(own, "loop_seconds"));
+    assert_true(fabs(number(base, "loop_faster") - 1) < 1e-9);
+    assert_true(number(own, "planned_bytes") > 0);
+    cJSON_Delete(root);
+}
+
+/* With --full the run's own time is there beside the sum. */
+static void methods_whole(void **state)
+{
+    (void)state;
+    if (!TEST_HAS_SENTENCEPIECE)
+        skip();
+    cJSON *root = run_json(
+        (const char *const[]){"bench", "methods", "-q", "-m", SOURCE_ROOT "/models/tiny", "--size",
+                              "48x32", "--frames", "5", "--method", "fastvmt", "--steps", "4",
+                              "--guided-steps", "2", "--full", "--json", NULL});
+    const cJSON *own = method_of(root, "fastvmt");
+
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(root, "methods")), 1);
+    assert_int_equal((int)number(own, "steps"), 4);
+    assert_true(number(own, "loop_ran_seconds") > 0);
+    cJSON_Delete(root);
+}
+
 static void refused(int code, const char *text, const char *const *arguments)
 {
     cli_result r = cli_run(arguments, TIMEOUT);
@@ -234,7 +294,7 @@ static void refused(int code, const char *text, const char *const *arguments)
 static void mistakes(void **state)
 {
     (void)state;
-    REFUSED(2, "ops, transfer or table", "bench", "everything");
+    REFUSED(2, "ops, transfer, methods or table", "bench", "everything");
     REFUSED(2, "no part 'x'", "bench", "--parts", "dit,x");
     REFUSED(2, "shape 2b: one of tiny, 1.3b, 14b", "bench", "--shape", "2b");
     REFUSED(2, "needs a model", "bench", "transfer");
@@ -256,6 +316,8 @@ int main(void)
                                        cmocka_unit_test(table_has_every_part),
                                        cmocka_unit_test(ops),
                                        cmocka_unit_test(transfer),
+                                       cmocka_unit_test(methods),
+                                       cmocka_unit_test(methods_whole),
                                        cmocka_unit_test(mistakes)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
