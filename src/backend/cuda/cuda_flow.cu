@@ -69,11 +69,12 @@ struct expectation {
 __device__ inline expectation expect(const float *z, float scale, int64_t keys, int grid_w,
                                      float *room, double *wide_room)
 {
+    const int count = (int)keys; /* of a frame: dividing them by its width is dear in 64 bits */
     expectation e = {-CUDART_INF_F, 0, 0, 0};
-    for (int64_t p = threadIdx.x; p < keys; p += blockDim.x)
+    for (int p = (int)threadIdx.x; p < count; p += (int)blockDim.x)
         e.most = fmaxf(e.most, scale * z[p]);
     e.most = block_max(e.most, room);
-    for (int64_t p = threadIdx.x; p < keys; p += blockDim.x) {
+    for (int p = (int)threadIdx.x; p < count; p += (int)blockDim.x) {
         const double a = (double)expf(scale * z[p] - e.most);
         e.sum += a;
         e.u += a * (double)(p / grid_w);
@@ -111,22 +112,22 @@ __global__ void flow_full_dz(float *z, const float *dflow, const float *flow, fl
 {
     __shared__ float room[33];
     const int64_t i = blockIdx.x;
+    const int count = (int)keys;
     const float mean_u = flow[2 * i] + (float)(i / grid_w),
                 mean_v = flow[2 * i + 1] + (float)(i % grid_w);
+    const float du = dflow[2 * i], dv = dflow[2 * i + 1];
     float most = -CUDART_INF_F, sum = 0;
 
     z += i * keys;
-    for (int64_t p = threadIdx.x; p < keys; p += blockDim.x)
+    for (int p = (int)threadIdx.x; p < count; p += (int)blockDim.x)
         most = fmaxf(most, scale * z[p]);
     most = block_max(most, room);
-    for (int64_t p = threadIdx.x; p < keys; p += blockDim.x)
-        sum += expf(scale * z[p] - most);
+    for (int p = (int)threadIdx.x; p < count; p += (int)blockDim.x)
+        sum += z[p] = expf(scale * z[p] - most);
     const float factor = scale / block_sum(sum, room);
-    for (int64_t p = threadIdx.x; p < keys; p += blockDim.x) {
-        const float away = dflow[2 * i] * ((float)(p / grid_w) - mean_u) +
-                           dflow[2 * i + 1] * ((float)(p % grid_w) - mean_v);
-        z[p] = expf(scale * z[p] - most) * factor * away;
-    }
+    for (int p = (int)threadIdx.x; p < count; p += (int)blockDim.x)
+        z[p] = z[p] * factor *
+               (du * ((float)(p / grid_w) - mean_u) + dv * ((float)(p % grid_w) - mean_v));
 }
 
 extern "C" cudaError_t cuda_flow_full_dz(cudaStream_t s, float *z, const float *dflow,
