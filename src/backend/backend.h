@@ -11,8 +11,8 @@
 /*
  * The oracle's tables: every op in plain C, in float and in double.  A host backend may start from
  * vmt_ops_ref32 and overwrite what it has; its state (ctx->backend) must then begin with a
- * vmt_ref_scratch, because ref's ops keep their scratch there.  The backend's close frees `memory`
- * with free().
+ * vmt_host_state, because ref's ops keep their scratch there.  The backend's close frees what is in
+ * it with free().
  */
 extern const vmt_ops vmt_ops_ref32, vmt_ops_ref64;
 
@@ -20,6 +20,11 @@ typedef struct vmt_ref_scratch {
     void *memory; /* kept from op to op; grows to the largest need */
     size_t bytes;
 } vmt_ref_scratch;
+
+typedef struct vmt_host_state {
+    vmt_ref_scratch scratch;
+    vmt_ref_scratch tiles; /* of local attention, which calls ops that need the scratch */
+} vmt_host_state;
 
 /* Entry indices of one axis of a window of `count` around `centre`, in float as the released code
  * computes them; see flow_windows. */

@@ -440,6 +440,60 @@ enum vmt_status vmt_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, 
     RUN(attention_bwd, dq, dk, dv, dout, q, k, v, o, lse, scale);
 }
 
+/* True when the box is the whole grid. */
+static bool check_local(struct call *call, const vmt_local_geometry *g, const vmt_tensor *q,
+                        const vmt_tensor *k, const vmt_tensor *v)
+{
+    int64_t tokens = 1;
+    bool whole = true;
+
+    check_bool(call, "geometry", g != NULL, "one");
+    for (int a = 0; a < 3 && g; a++) {
+        check_bool(call, "geometry",
+                   1 <= g->tile[a] && g->tile[a] <= g->box[a] && g->box[a] <= g->grid[a],
+                   "1 <= tile <= box <= grid");
+        tokens *= g->grid[a];
+        whole = whole && g->box[a] == g->grid[a];
+    }
+    check_tensor(call, "q", q, "A", VMT_SHAPE(tokens, ANY, ANY));
+    check_like(call, "k", k, "A", q);
+    check_like(call, "v", v, "A", q);
+    return whole;
+}
+
+enum vmt_status vmt_attention_local(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse,
+                                    const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v,
+                                    const vmt_local_geometry *geometry, double scale)
+{
+    BEGIN(attention_local);
+    const bool whole = check_local(&call, geometry, q, k, v);
+    WANT_LIKE(o, "A", q);
+    if (lse)
+        WANT(lse, "R", axis(q, 1), axis(q, 0));
+    if (call.status == VMT_OK && whole)
+        return ctx->ops->attention(ctx, o, lse, q, k, v, NULL, scale);
+    RUN(attention_local, o, lse, q, k, v, geometry, scale);
+}
+
+enum vmt_status vmt_attention_local_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                        vmt_tensor *dv, const vmt_tensor *dout, const vmt_tensor *q,
+                                        const vmt_tensor *k, const vmt_tensor *v,
+                                        const vmt_tensor *o, const vmt_tensor *lse,
+                                        const vmt_local_geometry *geometry, double scale)
+{
+    BEGIN(attention_local_bwd);
+    const bool whole = check_local(&call, geometry, q, k, v);
+    WANT_LIKE(o, "A", q);
+    WANT_LIKE(dout, "A", q);
+    WANT(lse, "R", axis(q, 1), axis(q, 0));
+    WANT_LIKE(dq, "RA", q);
+    WANT_LIKE(dk, "RA", q);
+    WANT_LIKE(dv, "RA", q);
+    if (call.status == VMT_OK && whole)
+        return ctx->ops->attention_bwd(ctx, dq, dk, dv, dout, q, k, v, o, lse, scale);
+    RUN(attention_local_bwd, dq, dk, dv, dout, q, k, v, o, lse, geometry, scale);
+}
+
 /* ---------------------------------------------------------------- rearrangements */
 
 /* latent: [C, F, H, W] R; tokens: [N, C·pt·ph·pw] R|A. */

@@ -43,6 +43,8 @@ vmt_op_rms_norm_rope_bwd vmt_rms_norm_rope_bwd;
 vmt_op_rms_norm_channel vmt_rms_norm_channel;
 vmt_op_attention vmt_attention;
 vmt_op_attention_bwd vmt_attention_bwd;
+vmt_op_attention_local vmt_attention_local;
+vmt_op_attention_local_bwd vmt_attention_local_bwd;
 vmt_op_patchify vmt_patchify;
 vmt_op_patchify_bwd vmt_patchify_bwd;
 vmt_op_unpatchify vmt_unpatchify;

@@ -86,6 +86,12 @@ typedef struct vmt_conv_geometry {
     int64_t pad_top, pad_bottom, pad_left, pad_right; /* zeros; time is never padded here */
 } vmt_conv_geometry;
 
+/* Grid of tokens, tiles of queries and boxes of keys of local attention: frames, rows, columns.
+ * 1 <= tile <= box <= grid. */
+typedef struct vmt_local_geometry {
+    int64_t grid[3], tile[3], box[3];
+} vmt_local_geometry;
+
 typedef struct vmt_adamw {
     double lr, beta1, beta2, eps, weight_decay;
     int64_t step; /* counted from 1 */
@@ -229,6 +235,24 @@ typedef enum vmt_status vmt_op_attention_bwd(vmt_ctx *, vmt_tensor *dq, vmt_tens
                                              const vmt_tensor *q, const vmt_tensor *k,
                                              const vmt_tensor *v, const vmt_tensor *o,
                                              const vmt_tensor *lse, double scale);
+
+/* Local attention.  The grid is cut into tiles of queries from its origin on, ragged at the far
+ * sides.  All queries of a tile attend to one box of keys, of the same size for all tiles: on an
+ * axis, tile t sees `box` keys from first = clamp(t·tile - (box - tile) div 2, 0, grid - box) on:
+ * around the tile, moved into the grid.  A box of the whole grid is vmt_attention.
+ *   o_i = Σ_j P_ij v_j, P_i = softmax over the box of i of scale q_i·k_j.
+ * All [N, n, d] A, N = Π grid, columns fastest; lse: [n, N] R or NULL. */
+typedef enum vmt_status vmt_op_attention_local(vmt_ctx *, vmt_tensor *o, vmt_tensor *lse,
+                                               const vmt_tensor *q, const vmt_tensor *k,
+                                               const vmt_tensor *v,
+                                               const vmt_local_geometry *geometry, double scale);
+/* As vmt_op_attention_bwd with P zero outside the box; dk and dv of a token sum over the tiles that
+ * see it, in their order.  dq, dk, dv: R|A, none NULL. */
+typedef enum vmt_status
+vmt_op_attention_local_bwd(vmt_ctx *, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv,
+                           const vmt_tensor *dout, const vmt_tensor *q, const vmt_tensor *k,
+                           const vmt_tensor *v, const vmt_tensor *o, const vmt_tensor *lse,
+                           const vmt_local_geometry *geometry, double scale);
 
 /* ---- rearrangements */
 
@@ -378,6 +402,9 @@ typedef struct vmt_ops {
      * backward; NULL: next to none. */
     size_t (*attention_bytes)(vmt_ctx *, int64_t nq, int64_t nk, int64_t heads, int64_t d,
                               bool backward);
+    /* The same of local attention among all tokens. */
+    size_t (*attention_local_bytes)(vmt_ctx *, const vmt_local_geometry *geometry, int64_t heads,
+                                    int64_t d, bool backward);
 
     vmt_op_upload *upload;
     vmt_op_download *download;
@@ -417,6 +444,8 @@ typedef struct vmt_ops {
 
     vmt_op_attention *attention;
     vmt_op_attention_bwd *attention_bwd;
+    vmt_op_attention_local *attention_local;
+    vmt_op_attention_local_bwd *attention_local_bwd;
 
     vmt_op_patchify *patchify;
     vmt_op_patchify_bwd *patchify_bwd;

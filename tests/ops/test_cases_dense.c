@@ -93,6 +93,31 @@ static void run_attention_bwd(op_run *r)
     OP(r, attention_bwd, dq, dk, dv, dout, q, k, v, o, lse, scale);
 }
 
+/* sizes: grid, tile, box (frames, rows, columns each), n, d, kind: 0 gradients A, 1 R.  o and lse
+ * are the op's own. */
+static void run_attention_local(op_run *r)
+{
+    const int64_t *s = r->size, n = s[0] * s[1] * s[2], heads = s[9], d = s[10];
+    const vmt_local_geometry g = {{s[0], s[1], s[2]}, {s[3], s[4], s[5]}, {s[6], s[7], s[8]}};
+    const char letter = s[11] ? 'R' : 'A';
+    const double scale = 1 / sqrt((double)d);
+    vmt_tensor *q = op_in(r, 'A', VMT_SHAPE(n, heads, d));
+    vmt_tensor *k = op_in(r, 'A', VMT_SHAPE(n, heads, d));
+    r->gain = 1;
+    vmt_tensor *v = op_in(r, 'A', VMT_SHAPE(n, heads, d));
+    vmt_tensor *dout = op_in(r, 'A', VMT_SHAPE(n, heads, d));
+    vmt_tensor *bare = op_out(r, "o without lse", 'A', VMT_SHAPE(n, heads, d));
+    vmt_tensor *o = op_out(r, "o", 'A', VMT_SHAPE(n, heads, d));
+    vmt_tensor *lse = op_out(r, "lse", 'R', VMT_SHAPE(heads, n));
+    vmt_tensor *dq = op_out(r, "dq", letter, VMT_SHAPE(n, heads, d));
+    vmt_tensor *dk = op_out(r, "dk", letter, VMT_SHAPE(n, heads, d));
+    vmt_tensor *dv = op_out(r, "dv", letter, VMT_SHAPE(n, heads, d));
+    r->scale = 0.25; /* as in run_attention_bwd */
+    OP(r, attention_local, bare, NULL, q, k, v, &g, scale);
+    OP(r, attention_local, o, lse, q, k, v, &g, scale);
+    OP(r, attention_local_bwd, dq, dk, dv, dout, q, k, v, o, lse, &g, scale);
+}
+
 /* sizes: T, H, W, Ci, Co, kernel (kt kh kw as digits), stride (digits), pads (top bottom left right
  * as digits + 10000), weight dtype */
 static void run_conv3d(op_run *r)
@@ -138,6 +163,11 @@ static void run_conv3d(op_run *r)
 #define ATTENTION_BWD(name, ...)                                                                   \
     {                                                                                              \
         "attention_bwd", name, run_attention_bwd, {__VA_ARGS__}, .ulps = 64, .ulps_bf16 = 4        \
+    }
+/* dk and dv may be rounded for each tile before they are summed. */
+#define LOCAL(name, ...)                                                                           \
+    {                                                                                              \
+        "attention_local", name, run_attention_local, {__VA_ARGS__}, .ulps = 32, .ulps_bf16 = 4    \
     }
 /* In BF16 a backend may round twice: the sum, then the sum with the bias.  Each rounding is off by
  * half a step, 2^-8 of what is rounded: the first is ulps_bf16 = 1, the second is allowed to every
@@ -243,6 +273,18 @@ static const op_case cases[] = {
     ATTENTION_BWD("panels' tails", 19, 65, 1, 130),
     ATTENTION_BWD("blocks of queries", 301, 257, 2, 16, 1),
     ATTENTION_BWD("blocks of queries, no dk", 301, 257, 2, 16, 2),
+    LOCAL("one token", 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 2),
+    LOCAL("tiles that see themselves", 2, 4, 6, 1, 2, 3, 1, 2, 3, 2, 8),
+    LOCAL("ragged on all axes", 3, 5, 7, 2, 2, 3, 2, 3, 5, 2, 6),
+    LOCAL("ragged, R", 3, 5, 7, 2, 2, 3, 2, 3, 5, 3, 20, 1),
+    LOCAL("every axis alone: time", 5, 3, 4, 2, 3, 4, 3, 3, 4, 1, 16),
+    LOCAL("every axis alone: rows", 2, 7, 4, 2, 3, 4, 2, 4, 4, 1, 16),
+    LOCAL("every axis alone: columns", 2, 3, 9, 2, 3, 2, 2, 3, 5, 1, 16),
+    LOCAL("whole grid", 2, 3, 5, 1, 2, 2, 2, 3, 5, 2, 16),
+    LOCAL("even tiles, head dim 64", 3, 6, 10, 3, 3, 5, 3, 4, 7, 4, 64),
+    LOCAL("even tiles, head dim 128", 4, 8, 8, 2, 4, 4, 3, 6, 6, 3, 128),
+    LOCAL("ragged, head dim 128", 3, 7, 9, 2, 3, 4, 3, 5, 6, 2, 128),
+    LOCAL("one tile of many", 8, 3, 3, 1, 1, 1, 3, 3, 3, 2, 32),
     CONV("one", 1, 1, 1, 1, 1, 111, 111, 10000, VMT_F32),
     CONV("1x1x1", 2, 3, 5, 7, 4, 111, 111, 10000, VMT_F32),
     CONV("3x3x3", 4, 5, 6, 4, 8, 333, 111, 11111, VMT_F32),

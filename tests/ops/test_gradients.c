@@ -24,6 +24,7 @@ struct problem {
     vmt_weight weight;
     float *weight_data;
     vmt_flow_geometry geometry;
+    vmt_local_geometry local;
     int64_t patch[3];
     int kind;
     double (*loss)(struct problem *p);
@@ -292,6 +293,42 @@ static void attention_gradient(void **state)
             differentiate(&p, &t[2], &t[8]);
         }
         p.loss = attention_loss;
+        check_problem(&p);
+    }
+}
+
+/* tensors: as attention's, all of the grid */
+static double attention_local_loss(struct problem *p)
+{
+    vmt_tensor *t = p->tensors;
+    CHECK_OK(p->ctx, vmt_attention_local(p->ctx, &t[4], NULL, &t[0], &t[1], &t[2], &p->local, 0.7));
+    return dot(&t[4], &t[3]);
+}
+
+/* Ragged tiles on every axis, boxes that differ by an odd number, one that is the whole axis. */
+static void attention_local_gradient(void **state)
+{
+    const int64_t heads = 2, d = 3;
+    (void)state;
+    for (int kind = 0; kind < 2; kind++) {
+        struct problem p = open_problem("attention_local_bwd", 26);
+        vmt_tensor *t = p.tensors;
+        p.local = kind ? (vmt_local_geometry){{3, 5, 3}, {2, 2, 1}, {2, 3, 2}}
+                       : (vmt_local_geometry){{2, 3, 7}, {2, 1, 3}, {2, 2, 4}};
+        const int64_t n = p.local.grid[0] * p.local.grid[1] * p.local.grid[2];
+        for (int i = 0; i < 4; i++)
+            t[i] = draw(&p, VMT_SHAPE(n, heads, d));
+        t[4] = zeros(&p, VMT_SHAPE(n, heads, d));
+        t[5] = zeros(&p, VMT_SHAPE(heads, n));
+        for (int i = 6; i < 9; i++)
+            t[i] = zeros(&p, VMT_SHAPE(n, heads, d));
+        CHECK_OK(p.ctx,
+                 vmt_attention_local(p.ctx, &t[4], &t[5], &t[0], &t[1], &t[2], &p.local, 0.7));
+        CHECK_OK(p.ctx, vmt_attention_local_bwd(p.ctx, &t[6], &t[7], &t[8], &t[3], &t[0], &t[1],
+                                                &t[2], &t[4], &t[5], &p.local, 0.7));
+        for (int i = 0; i < 3; i++)
+            differentiate(&p, &t[i], &t[6 + i]);
+        p.loss = attention_local_loss;
         check_problem(&p);
     }
 }
@@ -571,7 +608,7 @@ int main(void)
         cmocka_unit_test(patches_gradient),   cmocka_unit_test(reduce_gradient),
         cmocka_unit_test(flow_gradient),      cmocka_unit_test(mean_gradient),
         cmocka_unit_test(flow_loss_gradient), cmocka_unit_test(track_loss_gradient),
-        cmocka_unit_test(feature_gradient),
+        cmocka_unit_test(feature_gradient),   cmocka_unit_test(attention_local_gradient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

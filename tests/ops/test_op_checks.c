@@ -21,6 +21,7 @@ struct arguments {
 typedef enum vmt_status call_fn(struct arguments *a);
 
 static const vmt_flow_geometry geometry = {3, 4, 2, 3, 2, 3, VMT_POSITIONS_FRAME};
+static const vmt_local_geometry boxes = {{2, 3, 2}, {1, 2, 1}, {2, 2, 1}};
 static const vmt_pooling pooling = {3, 4, 2, 2};
 static const vmt_conv_geometry convolution = {1, 1, 1, 1, 1, 1, 1};
 static const vmt_adamw settings = {1e-3, 0.9, 0.999, 1e-8, 0.01, 1};
@@ -63,6 +64,8 @@ CALL(rms_norm_rope_bwd, T(0), T(1), T(2), T(3), T(4), T(5), 1e-6)
 CALL(rms_norm_channel, T(0), T(1), T(2), false)
 CALL(attention, T(0), T(1), T(2), T(3), T(4), T(5), 1)
 CALL(attention_bwd, T(0), T(1), T(2), T(3), T(4), T(5), T(6), T(7), T(8), 1)
+CALL(attention_local, T(0), T(1), T(2), T(3), T(4), &boxes, 1)
+CALL(attention_local_bwd, T(0), T(1), T(2), T(3), T(4), T(5), T(6), T(7), T(8), &boxes, 1)
 CALL(patchify, T(0), T(1), patch)
 CALL(patchify_bwd, T(0), T(1), patch)
 CALL(unpatchify, T(0), T(1), patch)
@@ -135,6 +138,9 @@ static const struct {
     CASE(attention, "A3x2x4", "R2x3", "A3x2x4", "A5x2x4", "A5x2x4", "R2x7"),
     CASE(attention_bwd, "A3x2x4", "A5x2x4", "A5x2x4", "A3x2x4", "A3x2x4", "A5x2x4", "A5x2x4",
          "A3x2x4", "R2x3"),
+    CASE(attention_local, "A12x2x4", "R2x12", "A12x2x4", "A12x2x4", "A12x2x4"),
+    CASE(attention_local_bwd, "A12x2x4", "A12x2x4", "R12x2x4", "A12x2x4", "A12x2x4", "A12x2x4",
+         "A12x2x4", "A12x2x4", "R2x12"),
     CASE(patchify, "A12x8", "R2x3x4x4"),
     CASE(patchify_bwd, "R2x3x4x4", "A12x8"),
     CASE(unpatchify, "R2x3x4x4", "A12x8"),
@@ -303,6 +309,24 @@ static void geometries_that_do_not_fit(void **state)
     assert_int_equal(vmt_flow_windows(a->ctx, &rows, &cols, &k, &k, &g, 1), VMT_E_INTERNAL);
 }
 
+static void boxes_that_do_not_fit(void **state)
+{
+    static const vmt_local_geometry wrong[] = {
+        {{2, 3, 2}, {1, 2, 1}, {2, 4, 1}},  /* larger than the grid */
+        {{2, 3, 2}, {1, 3, 1}, {2, 2, 1}},  /* smaller than the tile */
+        {{2, 3, 2}, {0, 2, 1}, {2, 2, 1}},  /* no tile */
+        {{2, 3, 3}, {1, 2, 1}, {2, 2, 1}}}; /* of other tokens */
+    struct arguments *a = *state;
+    const vmt_tensor q = vmt_tensor_over(a->memory[0], VMT_BF16, VMT_SHAPE(12, 2, 4));
+    vmt_tensor o = vmt_tensor_over(a->memory[1], VMT_BF16, VMT_SHAPE(12, 2, 4));
+
+    CHECK_OK(a->ctx, vmt_attention_local(a->ctx, &o, NULL, &q, &q, &q, &boxes, 1));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_int_equal(vmt_attention_local(a->ctx, &o, NULL, &q, &q, &q, &wrong[i], 1),
+                         VMT_E_INTERNAL);
+    assert_int_equal(vmt_attention_local(a->ctx, &o, NULL, &q, &q, &q, NULL, 1), VMT_E_INTERNAL);
+}
+
 static int setup(void **state)
 {
     static struct arguments arguments;
@@ -325,6 +349,7 @@ int main(void)
         cmocka_unit_test(messages_hold_both_shapes),
         cmocka_unit_test(pairs_come_together),
         cmocka_unit_test(geometries_that_do_not_fit),
+        cmocka_unit_test(boxes_that_do_not_fit),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

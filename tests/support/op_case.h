@@ -34,7 +34,7 @@ typedef struct op_run {
     int count;
 } op_run;
 
-enum { OP_SIZES = 10 };
+enum { OP_SIZES = 12 };
 
 typedef struct op_case {
     const char *op, *note;

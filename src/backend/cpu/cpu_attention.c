@@ -8,6 +8,8 @@
  */
 #include "backend/cpu/cpu_attention.h"
 
+#include "backend/local_host.h"
+
 #include <math.h>
 
 enum { QUERY_BLOCK = 96, MIN_QUERY_BLOCK = 12, KEY_BLOCK = 512 };
@@ -189,4 +191,12 @@ enum vmt_status cpu_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, cons
         }
     }
     return VMT_OK;
+}
+
+/* Tile by tile: each is large enough to keep all threads busy. */
+enum vmt_status cpu_attention_local(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse,
+                                    const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v,
+                                    const vmt_local_geometry *geometry, double scale)
+{
+    return vmt_local_forward(ctx, cpu_attention, o, lse, q, k, v, geometry, scale);
 }

@@ -8,6 +8,8 @@
  */
 #include "backend/cpu/cpu_attention.h"
 
+#include "backend/local_host.h"
+
 enum { QUERY_BLOCK = 144, KEY_BLOCK = 192 };
 
 #define LOG2_E 1.44269504088896341
@@ -332,4 +334,14 @@ enum vmt_status cpu_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, 
         }
     }
     return VMT_OK;
+}
+
+enum vmt_status cpu_attention_local_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                        vmt_tensor *dv, const vmt_tensor *dout, const vmt_tensor *q,
+                                        const vmt_tensor *k, const vmt_tensor *v,
+                                        const vmt_tensor *o, const vmt_tensor *lse,
+                                        const vmt_local_geometry *geometry, double scale)
+{
+    return vmt_local_backward(ctx, cpu_attention_bwd, dq, dk, dv, dout, q, k, v, o, lse, geometry,
+                              scale);
 }

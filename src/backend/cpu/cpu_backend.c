@@ -24,7 +24,8 @@ static void close_cpu(vmt_ctx *ctx)
         dnnl_stream_destroy(state->stream);
     if (state->engine)
         dnnl_engine_destroy(state->engine);
-    free(state->scratch.memory);
+    free(state->host.scratch.memory);
+    free(state->host.tiles.memory);
     free(state->pad.memory);
     for (int i = 0; i < CPU_QUEUES; i++)
         cpu_queue_close(&state->queues[i]);
@@ -60,6 +61,8 @@ static void fill_table(vmt_ops *ops)
     ops->rms_norm_channel = cpu_rms_norm_channel;
     ops->attention = cpu_attention;
     ops->attention_bwd = cpu_attention_bwd;
+    ops->attention_local = cpu_attention_local;
+    ops->attention_local_bwd = cpu_attention_local_bwd;
     ops->conv3d = cpu_conv3d;
     ops->qk_reduce = cpu_qk_reduce;
     ops->qk_reduce_bwd = cpu_qk_reduce_bwd;

@@ -81,9 +81,9 @@ static enum vmt_status grow(vmt_ctx *ctx, vmt_ref_scratch *scratch, size_t bytes
 
 enum vmt_status cpu_scratch(vmt_ctx *ctx, void **memory, size_t bytes)
 {
-    VMT_TRY(grow(ctx, &cpu_of(ctx)->scratch, bytes, "scratch"));
-    *memory = cpu_of(ctx)->scratch.memory;
-    vmt_arena_forget(*memory, cpu_of(ctx)->scratch.bytes); /* of the op before */
+    VMT_TRY(grow(ctx, &cpu_of(ctx)->host.scratch, bytes, "scratch"));
+    *memory = cpu_of(ctx)->host.scratch.memory;
+    vmt_arena_forget(*memory, cpu_of(ctx)->host.scratch.bytes); /* of the op before */
     return VMT_OK;
 }
 

@@ -46,7 +46,7 @@ typedef struct cpu_cache {
 enum { CPU_QUEUES = 16 };
 
 typedef struct cpu_state {
-    vmt_ref_scratch scratch; /* first: ref's ops and ours share it; free between any two ops */
+    vmt_host_state host; /* first: ref's ops and ours share it; free between any two ops */
     vmt_ops ops;
     const cpu_kernels *kernels;
     const char *level;
@@ -177,6 +177,8 @@ vmt_op_attention cpu_attention;
 vmt_op_attention_bwd cpu_attention_bwd;
 vmt_op_attention cpu_attention_dnnl;
 vmt_op_attention_bwd cpu_attention_dnnl_bwd;
+vmt_op_attention_local cpu_attention_local;
+vmt_op_attention_local_bwd cpu_attention_local_bwd;
 vmt_op_lincomb cpu_lincomb;
 vmt_op_gelu cpu_gelu;
 vmt_op_gelu_bwd cpu_gelu_bwd;

@@ -155,6 +155,8 @@ REF_OP(rms_norm_channel);
 
 REF_OP(attention);
 REF_OP(attention_bwd);
+REF_OP(attention_local);
+REF_OP(attention_local_bwd);
 
 REF_OP(patchify);
 REF_OP(patchify_bwd);

@@ -3,6 +3,7 @@
  * Attention, row by row: one row of logits per thread.  Matrices of one head are loaded plain and
  * transposed, so that both kinds of products run over neighbouring elements.
  */
+#include "backend/local_host.h"
 #include "backend/ref/ref.h"
 
 #include <string.h>
@@ -174,4 +175,22 @@ enum vmt_status REF(attention_bwd)(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
         }
     }
     return VMT_OK;
+}
+
+enum vmt_status REF(attention_local)(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse,
+                                     const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v,
+                                     const vmt_local_geometry *geometry, double scale)
+{
+    return vmt_local_forward(ctx, REF(attention), o, lse, q, k, v, geometry, scale);
+}
+
+enum vmt_status REF(attention_local_bwd)(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                         vmt_tensor *dv, const vmt_tensor *dout,
+                                         const vmt_tensor *q, const vmt_tensor *k,
+                                         const vmt_tensor *v, const vmt_tensor *o,
+                                         const vmt_tensor *lse, const vmt_local_geometry *geometry,
+                                         double scale)
+{
+    return vmt_local_backward(ctx, REF(attention_bwd), dq, dk, dv, dout, q, k, v, o, lse, geometry,
+                              scale);
 }

@@ -42,17 +42,19 @@ void REF(release)(vmt_ctx *ctx, void *memory)
 
 void REF(close)(vmt_ctx *ctx)
 {
-    vmt_ref_scratch *scratch = ctx->backend;
-    if (scratch)
-        free(scratch->memory);
-    free(scratch);
+    vmt_host_state *state = ctx->backend;
+    if (state) {
+        free(state->scratch.memory);
+        free(state->tiles.memory);
+    }
+    free(state);
     ctx->backend = NULL;
 }
 
 enum vmt_status REF(scratch)(vmt_ctx *ctx, int64_t shared, int64_t own, real **shared_first,
                              real **own_first)
 {
-    vmt_ref_scratch *scratch = ctx->backend;
+    vmt_ref_scratch *scratch = &((vmt_host_state *)ctx->backend)->scratch;
     size_t reals, bytes;
 
     if (!vmt_mul_size((size_t)own, (size_t)ctx->threads, &reals) ||

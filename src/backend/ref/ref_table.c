@@ -2,6 +2,7 @@
  *
  * The table of the oracle.
  */
+#include "backend/local_host.h"
 #include "backend/ref/ref.h"
 
 /* Nothing is packed: the ops read the mapped weights. */
@@ -59,6 +60,9 @@ const vmt_ops REF(vmt_ops) = {
     .rms_norm_channel = REF(rms_norm_channel),
     .attention = REF(attention),
     .attention_bwd = REF(attention_bwd),
+    .attention_local = REF(attention_local),
+    .attention_local_bwd = REF(attention_local_bwd),
+    .attention_local_bytes = vmt_local_bytes,
     .patchify = REF(patchify),
     .patchify_bwd = REF(patchify_bwd),
     .unpatchify = REF(unpatchify),
@@ -96,5 +100,5 @@ enum vmt_status vmt_backend_open_ref32(vmt_ctx *ctx)
 #endif
 {
     ctx->ops = &REF(vmt_ops);
-    return vmt_alloc(ctx, &ctx->backend, 1, sizeof(vmt_ref_scratch));
+    return vmt_alloc(ctx, &ctx->backend, 1, sizeof(vmt_host_state));
 }
