@@ -100,6 +100,21 @@ static void print_bytes(const char *what, uint64_t bytes)
     fprintf(stderr, "  %-8s %8.1f MiB\n", what, (double)bytes / (1 << 20));
 }
 
+static void print_local(const job *j, const vmt_plan *p)
+{
+    const int64_t *t = p->local_tile, *b = p->local_box;
+    const double share = (double)(b[0] * b[1] * b[2]) / (double)(p->grid_f * p->grid_h * p->grid_w);
+    char phases[64] = "", blocks[32] = "";
+
+    if (vmt_settings_get(j->s.ctx, &j->s.settings, "local-phases", phases, sizeof phases) ||
+        vmt_settings_get(j->s.ctx, &j->s.settings, "local-blocks", blocks, sizeof blocks))
+        return;
+    fprintf(stderr,
+            "  local attention: %" PRId64 "x%" PRId64 "x%" PRId64 " queries see %" PRId64
+            "x%" PRId64 "x%" PRId64 " keys (%.0f %%); %s, blocks %s\n",
+            t[0], t[1], t[2], b[0], b[1], b[2], 100 * share, phases, blocks);
+}
+
 static void print_plan(const job *j, const vmt_plan *p)
 {
     const vmt_settings *s = &j->s.settings;
@@ -119,6 +134,8 @@ static void print_plan(const job *j, const vmt_plan *p)
     const vmt_method_row *method = vmt_method_at((size_t)s->motion.method);
     fprintf(stderr, "; method %s, preset %s, backend %s\n", method ? method->name : "", s->preset,
             vmt_backend_name(j->s.ctx));
+    if (p->local_box[0])
+        print_local(j, p);
     for (int i = 0; i < VMT_PHASE_COUNT; i++)
         if (p->phase_bytes[i])
             print_bytes(vmt_phase_name((enum vmt_phase)i), p->phase_bytes[i]);

@@ -64,7 +64,7 @@ const cli_command cli_commands[] = {
      "Measures the parts of a run on random weights, beside this machine's best matrix product.",
      "  fastvmt bench                                # the 1.3B shape, 416x240, 17 frames\n"
      "  fastvmt bench --parts dit,block --full --dtype f32 --json\n"
-     "  fastvmt bench ops --op attention\n"
+     "  fastvmt bench ops --op attention,attention_local\n"
      "  fastvmt bench transfer -m models/tiny --runs 5\n"
      "  fastvmt bench methods -m models/tiny         # every method's parts and schedule\n"
      "  fastvmt bench table cases.jsonl -m models/tiny -o table --jobs 8\n",

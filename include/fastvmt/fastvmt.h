@@ -194,6 +194,19 @@ enum vmt_init {
     VMT_INIT_NOISE          /* start: noise */
 };
 
+/* Self-attention of the transformer: every token sees all, or a box around it. */
+enum vmt_attention_kind { VMT_ATTENTION_FULL = 0, VMT_ATTENTION_LOCAL };
+
+/* Local attention: the grid of tokens (frames, rows, columns) is cut into tiles, and the tokens of
+ * a tile see one box of keys around it, moved into the grid.  Attention to the text stays full. */
+typedef struct vmt_attention_settings {
+    int32_t kind;      /* enum vmt_attention_kind */
+    int32_t window[3]; /* size of a box: tokens; below 0: percent of the grid's axis */
+    int32_t tile[3];   /* of a tile, likewise; 0: derived from the window */
+    int32_t phases;    /* bits: 0 reference's features, 1 gradients, 2 sampling */
+    int32_t blocks[2]; /* first and last block that it is for; from 0 */
+} vmt_attention_settings;
+
 enum vmt_sampler { VMT_SAMPLER_EULER = 0, VMT_SAMPLER_UNIPC, VMT_SAMPLER_DPMPP };
 
 /* How tiles make up a frame: EXACT gives what the whole frame gives (up to rounding where a
@@ -263,6 +276,7 @@ typedef struct vmt_settings {
     int32_t vae_tile[2]; /* latent rows, columns of a VAE tile; 0: untiled */
     int32_t vae_tiling;  /* enum vmt_vae_tiling */
     int32_t vae_tile_stride[2]; /* blend: from tile to tile; 0: half a tile */
+    vmt_attention_settings attention;
     vmt_motion_settings motion;
     vmt_schedule fastvmt; /* the preset's, of method fastvmt, from which the others' follow */
     char preset[VMT_OPTION_NAME_BYTES]; /* name of the preset these came from */
@@ -364,6 +378,7 @@ typedef struct vmt_plan {
     int32_t forward_blocks;  /* blocks of the network that one gradient's forwards go through */
     int32_t backward_blocks; /* and its backward; 0: the method needs none */
     int32_t recompute;       /* level chosen */
+    int64_t local_tile[3], local_box[3];   /* of local attention, tokens; 0: full attention */
     uint64_t phase_bytes[VMT_PHASE_COUNT]; /* arenas, clips, converted weights of each phase */
     uint64_t mapped_bytes;                 /* weights used where they lie in the files */
     uint64_t peak_bytes;                   /* largest phase */
@@ -531,7 +546,7 @@ typedef struct vmt_bench_options {
     int32_t runs;                  /* measured calls of each row, after one that is not; 0: 5 */
     int32_t full;                  /* every block, layer and frame in place of a few */
     const char *parts;             /* names with commas between; NULL: all but "ops" */
-    const char *op;                /* of part "ops", this one alone; NULL: all */
+    const char *op;                /* of part "ops", names with commas between; NULL: all */
     const vmt_model_paths *paths;  /* part "load": the transformer of this model; NULL: a file made
                                       for the purpose and deleted */
     vmt_bench_fn *row;

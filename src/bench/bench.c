@@ -118,7 +118,7 @@ static enum vmt_status check_names(vmt_ctx *ctx, const vmt_bench_options *o, boo
     VMT_TRY(choose_parts(ctx, o->parts, chosen));
     if (o->op && !chosen[OPS])
         return vmt_fail(ctx, VMT_E_ARG, "--op belongs to part ops");
-    if (o->op && !bench_has_op(o->op))
+    if (o->op && !bench_has_ops(o->op))
         return vmt_fail(ctx, VMT_E_ARG, "no op '%.40s'; such as linear, attention, conv3d", o->op);
     if (o->paths) {
         VMT_TRY(vmt_model_paths_resolve(ctx, &files, o->paths));

@@ -110,7 +110,8 @@ enum vmt_status bench_decode(bench *b);
 enum vmt_status bench_load(bench *b);
 enum vmt_status bench_memory(bench *b);
 enum vmt_status bench_ops(bench *b);
-bool bench_has_op(const char *name);
+/* Whether each name of the list is an op's, once. */
+bool bench_has_ops(const char *list);
 
 /* ---- whole transfers */
 

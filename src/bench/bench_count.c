@@ -109,6 +109,37 @@ static enum vmt_status attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *d
     return status;
 }
 
+static double local_pairs(const vmt_tensor *q, const vmt_local_geometry *g)
+{
+    return (double)(g->box[0] * g->box[1] * g->box[2]) * (double)vmt_numel(q);
+}
+
+static enum vmt_status attention_local(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse,
+                                       const vmt_tensor *q, const vmt_tensor *k,
+                                       const vmt_tensor *v, const vmt_local_geometry *geometry,
+                                       double scale)
+{
+    const double began = start(ctx);
+    const enum vmt_status status =
+        counter_of(ctx)->backend->attention_local(ctx, o, lse, q, k, v, geometry, scale);
+    add(ctx, BENCH_ATTENTION, 2 * local_pairs(q, geometry), began);
+    return status;
+}
+
+static enum vmt_status attention_local_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
+                                           vmt_tensor *dv, const vmt_tensor *dout,
+                                           const vmt_tensor *q, const vmt_tensor *k,
+                                           const vmt_tensor *v, const vmt_tensor *o,
+                                           const vmt_tensor *lse,
+                                           const vmt_local_geometry *geometry, double scale)
+{
+    const double began = start(ctx);
+    const enum vmt_status status = counter_of(ctx)->backend->attention_local_bwd(
+        ctx, dq, dk, dv, dout, q, k, v, o, lse, geometry, scale);
+    add(ctx, BENCH_ATTENTION, 5 * local_pairs(q, geometry), began);
+    return status;
+}
+
 static enum vmt_status conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, const vmt_weight *w,
                               const vmt_conv_geometry *geometry)
 {
@@ -129,6 +160,8 @@ void bench_counter_begin(vmt_ctx *ctx, bench_counter *counter)
     counter->ops.linear_bwd_gelu = counter->backend->linear_bwd_gelu ? linear_bwd_gelu : NULL;
     counter->ops.attention = attention;
     counter->ops.attention_bwd = attention_bwd;
+    counter->ops.attention_local = attention_local;
+    counter->ops.attention_local_bwd = attention_local_bwd;
     counter->ops.conv3d = conv3d;
     ctx->ops = &counter->ops;
 }

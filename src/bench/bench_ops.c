@@ -23,6 +23,7 @@ typedef struct op_bench {
     float *weight_data;
     double flop; /* of one call; 0: elements count */
     const int64_t *size;
+    char *detail; /* of BENCH_TEXT_BYTES: in place of the sizes, where an op says more */
     enum vmt_status (*call)(struct op_bench *b);
 } op_bench;
 
@@ -150,6 +151,50 @@ static enum vmt_status call_attention_bwd(op_bench *b)
     vmt_tensor *t = b->tensors;
     return vmt_attention_bwd(b->ctx, &t[3], &t[6], &t[7], &t[2], &t[0], &t[4], &t[5], &t[1], &t[8],
                              1 / sqrt((double)b->size[3]));
+}
+
+/* grid, tile, box, heads, head_dim */
+static vmt_local_geometry local_geometry(const op_bench *b)
+{
+    const int64_t *s = b->size;
+    return (vmt_local_geometry){{s[0], s[1], s[2]}, {s[3], s[4], s[5]}, {s[6], s[7], s[8]}};
+}
+
+/* Useful operations: of the queries and the keys they see. */
+static void make_attention_local(op_bench *b)
+{
+    const int64_t *s = b->size, n = s[0] * s[1] * s[2], keys = s[6] * s[7] * s[8];
+    for (int i = 0; i < 8; i++) /* q, o, dout, dq, k, v, dk, dv */
+        make(b, 'A', VMT_SHAPE(n, s[9], s[10]));
+    make(b, 'R', VMT_SHAPE(s[9], n)); /* lse */
+    b->flop = 4.0 * (double)(n * keys * s[9] * s[10]);
+    snprintf(b->detail, BENCH_TEXT_BYTES,
+             "%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 "x%" PRId64 ", tiles %" PRId64
+             "x%" PRId64 "x%" PRId64 ", keys %" PRId64 "x%" PRId64 "x%" PRId64,
+             s[0], s[1], s[2], s[9], s[10], s[3], s[4], s[5], s[6], s[7], s[8]);
+}
+
+static enum vmt_status call_attention_local(op_bench *b)
+{
+    const vmt_local_geometry g = local_geometry(b);
+    vmt_tensor *t = b->tensors;
+    return vmt_attention_local(b->ctx, &t[1], &t[8], &t[0], &t[4], &t[5], &g,
+                               1 / sqrt((double)b->size[10]));
+}
+
+static void make_attention_local_bwd(op_bench *b)
+{
+    make_attention_local(b);
+    note(b, b->status == VMT_OK ? call_attention_local(b) : b->status);
+    b->flop *= 2.5;
+}
+
+static enum vmt_status call_attention_local_bwd(op_bench *b)
+{
+    const vmt_local_geometry g = local_geometry(b);
+    vmt_tensor *t = b->tensors;
+    return vmt_attention_local_bwd(b->ctx, &t[3], &t[6], &t[7], &t[2], &t[0], &t[4], &t[5], &t[1],
+                                   &t[8], &g, 1 / sqrt((double)b->size[10]));
 }
 
 /* T, H, W, Ci, Co, kt, k */
@@ -332,8 +377,18 @@ typedef struct op_row {
     const char *op;
     void (*make)(op_bench *b);
     op_call *call;
-    int64_t size[8];
+    int64_t size[12];
 } op_row;
+
+/* Grid, tiles, boxes and heads of 32,760 tokens: a third of the keys, a seventh. */
+#define THIRD                                                                                      \
+    {                                                                                              \
+        21, 30, 52, 21, 10, 13, 21, 20, 26, 12, 128                                                \
+    }
+#define SEVENTH                                                                                    \
+    {                                                                                              \
+        21, 30, 52, 7, 10, 13, 13, 14, 25, 12, 128                                                 \
+    }
 
 static const op_row rows[] = {
     {"linear", make_linear, call_linear, {540, 256, 256}},
@@ -346,6 +401,14 @@ static const op_row rows[] = {
     {"attention", make_attention, call_attention, {540, 540, 4, 64}},
     {"attention", make_attention, call_attention, {540, 64, 4, 64}},
     {"attention_bwd", make_attention_bwd, call_attention_bwd, {540, 540, 4, 64}},
+    {"attention_local",
+     make_attention_local,
+     call_attention_local,
+     {9, 6, 10, 9, 2, 2, 9, 4, 5, 4, 64}},
+    {"attention_local_bwd",
+     make_attention_local_bwd,
+     call_attention_local_bwd,
+     {9, 6, 10, 9, 2, 2, 9, 4, 5, 4, 64}},
     {"norm_modulate", make_norm, call_norm_modulate, {540, 256}},
     {"norm_modulate_bwd", make_norm, call_norm_modulate_bwd, {540, 256}},
     {"gate_residual", make_norm, call_gate_residual, {540, 256}},
@@ -368,6 +431,14 @@ static const op_row rows[] = {
     {"attention", make_attention, call_attention, {1950, 1950, 12, 128}},
     {"attention", make_attention, call_attention, {1950, 512, 12, 128}},
     {"attention_bwd", make_attention_bwd, call_attention_bwd, {1950, 1950, 12, 128}},
+    {"attention_local",
+     make_attention_local,
+     call_attention_local,
+     {5, 15, 26, 5, 5, 13, 5, 10, 13, 12, 128}},
+    {"attention_local_bwd",
+     make_attention_local_bwd,
+     call_attention_local_bwd,
+     {5, 15, 26, 5, 5, 13, 5, 10, 13, 12, 128}},
     {"norm_modulate", make_norm, call_norm_modulate, {1950, 1536}},
     {"norm_modulate_bwd", make_norm, call_norm_modulate_bwd, {1950, 1536}},
     {"gate_residual", make_norm, call_gate_residual, {1950, 1536}},
@@ -396,6 +467,10 @@ static const op_row device_rows[] = {
     {"attention", make_attention, call_attention, {32760, 32760, 12, 128}},
     {"attention", make_attention, call_attention, {32760, 512, 12, 128}},
     {"attention_bwd", make_attention_bwd, call_attention_bwd, {32760, 32760, 12, 128}},
+    {"attention_local", make_attention_local, call_attention_local, THIRD},
+    {"attention_local_bwd", make_attention_local_bwd, call_attention_local_bwd, THIRD},
+    {"attention_local", make_attention_local, call_attention_local, SEVENTH},
+    {"attention_local_bwd", make_attention_local_bwd, call_attention_local_bwd, SEVENTH},
     {"attention_bwd", make_attention_bwd, call_attention_bwd, {32760, 512, 12, 128}},
     {"norm_modulate", make_norm, call_norm_modulate, {32760, 1536}},
     {"norm_modulate_bwd", make_norm, call_norm_modulate_bwd, {32760, 1536}},
@@ -436,8 +511,8 @@ static void release(op_bench *o)
 
 static enum vmt_status measure_op(bench *b, const op_row *measured)
 {
-    op_bench o = {.ctx = b->ctx, .size = measured->size, .call = measured->call};
     char detail[BENCH_TEXT_BYTES] = "";
+    op_bench o = {.ctx = b->ctx, .size = measured->size, .detail = detail, .call = measured->call};
     vmt_bench_row row = {.part = "ops", .what = measured->op, .detail = detail};
 
     for (int s = 0, used = 0; s < 7 && measured->size[s]; s++)
@@ -457,12 +532,30 @@ static enum vmt_status measure_op(bench *b, const op_row *measured)
     return bench_tell(b, &row);
 }
 
-bool bench_has_op(const char *name)
+/* Whether `op` is one of the names in `list`. */
+static bool is_named(const char *list, const char *op)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (strcmp(name, rows[i].op) == 0)
+    const size_t length = strlen(op);
+
+    for (; list; list = strchr(list, ','), list += list != NULL)
+        if (strncmp(list, op, length) == 0 && (list[length] == ',' || list[length] == '\0'))
             return true;
     return false;
+}
+
+bool bench_has_ops(const char *list)
+{
+    size_t asked = 1, found = 0;
+
+    for (const char *c = list; *c; c++)
+        asked += *c == ',';
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bool first = true; /* row of its name */
+        for (size_t j = 0; j < i && first; j++)
+            first = strcmp(rows[j].op, rows[i].op) != 0;
+        found += first && is_named(list, rows[i].op);
+    }
+    return found == asked;
 }
 
 enum vmt_status bench_ops(bench *b)
@@ -473,7 +566,7 @@ enum vmt_status bench_ops(bench *b)
     const char *only = b->options.op;
 
     for (size_t i = 0; i < count; i++)
-        if (!only || strcmp(only, all[i].op) == 0)
+        if (!only || is_named(only, all[i].op))
             VMT_TRY(measure_op(b, &all[i]));
     return VMT_OK;
 }

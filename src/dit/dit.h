@@ -42,6 +42,16 @@ enum vmt_status vmt_dit_text_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *byt
 /* Text embedding of all text_len rows, [text_len, dim] A; valid until the prompt is closed. */
 const vmt_tensor *vmt_dit_text_context(const vmt_dit_text *text);
 
+/* What a pass through the blocks is for. */
+enum vmt_dit_pass { VMT_DIT_REFERENCE = 0, VMT_DIT_GUIDANCE, VMT_DIT_SAMPLING, VMT_DIT_PASSES };
+
+/* Self-attention of some blocks sees boxes of keys in some passes (vmt_attention_local). */
+typedef struct vmt_dit_local {
+    bool passes[VMT_DIT_PASSES]; /* all false: full attention everywhere */
+    vmt_local_geometry geometry; /* of the run's grid */
+    int first, last;             /* blocks */
+} vmt_dit_local;
+
 /* What a run is laid out for. */
 typedef struct vmt_dit_plan {
     int64_t grid_f, grid_h, grid_w; /* tokens: latent frames, rows and columns over the patch */
@@ -49,6 +59,7 @@ typedef struct vmt_dit_plan {
     int64_t timestep_count;
     int keep_blocks; /* a backward goes through at most so many whole blocks; -1: forward only */
     int recompute;   /* 0: all kept; 1: block inputs, attention output and log-sum-exp; 2: inputs */
+    vmt_dit_local local;
 } vmt_dit_plan;
 
 enum vmt_status vmt_dit_run_open(vmt_ctx *ctx, vmt_dit_run **run, const vmt_dit *dit,
@@ -57,6 +68,10 @@ void vmt_dit_run_close(vmt_ctx *ctx, vmt_dit_run *run);
 /* Bytes that vmt_dit_run_open takes: the same layout code on a measuring arena. */
 enum vmt_status vmt_dit_run_bytes(vmt_ctx *ctx, const vmt_dit *dit, const vmt_dit_plan *plan,
                                   size_t *bytes);
+
+/* What the forwards from here on are for; VMT_DIT_SAMPLING until it is called.  A backward is of
+ * its forward's pass. */
+void vmt_dit_run_pass(vmt_dit_run *run, enum vmt_dit_pass pass);
 
 /* Called with intermediate results of a forward, for conformance cases.
  *   what: "tokens", "e", "e0" (block -1) or "block" (block 0..) */

@@ -36,6 +36,37 @@ static vmt_tensor rows(const vmt_tensor *t)
 
 /* ---- self-attention */
 
+/* The boxes that block i sees; NULL: everything. */
+static const vmt_local_geometry *boxes(const vmt_dit_run *run, int i)
+{
+    const vmt_dit_local *local = &run->plan.local;
+    return run->is_local && i >= local->first && i <= local->last ? &local->geometry : NULL;
+}
+
+static enum vmt_status attend(vmt_ctx *ctx, const vmt_dit_run *run, int i, dit_saved *s)
+{
+    const vmt_local_geometry *g = boxes(run, i);
+    const double scale = attention_scale(run);
+
+    if (g)
+        return vmt_attention_local(ctx, &s->att, &s->lse, &s->q, &s->k, &s->v, g, scale);
+    return vmt_attention(ctx, &s->att, &s->lse, &s->q, &s->k, &s->v, NULL, scale);
+}
+
+/* run->dq, dk, dv from the gradient at s->att. */
+static enum vmt_status attend_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s,
+                                       const vmt_tensor *datt)
+{
+    const vmt_local_geometry *g = boxes(run, i);
+    const double scale = attention_scale(run);
+
+    if (g)
+        return vmt_attention_local_bwd(ctx, &run->dq, &run->dk, &run->dv, datt, &s->q, &s->k, &s->v,
+                                       &s->att, &s->lse, g, scale);
+    return vmt_attention_bwd(ctx, &run->dq, &run->dk, &run->dv, datt, &s->q, &s->k, &s->v, &s->att,
+                             &s->lse, scale);
+}
+
 enum vmt_status dit_block_qk(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s)
 {
     const dit_attention_weights *w = &run->dit->blocks[i].self_attn;
@@ -92,8 +123,7 @@ static enum vmt_status self_attention(vmt_ctx *ctx, vmt_dit_run *run, int i, dit
     VMT_TRY(dit_block_qk(ctx, run, i, s));
     VMT_TRY(vmt_linear(ctx, &v, &run->normed, &w->v, VMT_EPILOGUE_NONE));
     if (!attention_kept)
-        VMT_TRY(
-            vmt_attention(ctx, &s->att, &s->lse, &s->q, &s->k, &s->v, NULL, attention_scale(run)));
+        VMT_TRY(attend(ctx, run, i, s));
     VMT_TRY(vmt_linear(ctx, &run->branch, &att, &w->o, VMT_EPILOGUE_NONE));
     const vmt_tensor gate = modulation(run, i, GATE1);
     return vmt_residual_layer_norm(ctx, &s->x1, &run->normed, &s->x, &gate, &run->branch,
@@ -112,8 +142,7 @@ static enum vmt_status self_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, i
 
     VMT_TRY(vmt_gate_residual_bwd(ctx, &run->dbranch, &gate, &run->dx));
     VMT_TRY(vmt_linear_bwd(ctx, &run->dlin, &run->dbranch, &w->o));
-    VMT_TRY(vmt_attention_bwd(ctx, &run->dq, &run->dk, &run->dv, &datt, &s->q, &s->k, &s->v,
-                              &s->att, &s->lse, attention_scale(run)));
+    VMT_TRY(attend_backward(ctx, run, i, s, &datt));
     VMT_TRY(qk_to_dnormed(ctx, run, i, s, &run->dq, &run->dk));
     VMT_TRY(vmt_linear_bwd_acc(ctx, &run->dnormed, &dv, &w->v));
     return vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x, &scale,

@@ -94,7 +94,10 @@ struct vmt_dit_run {
     vmt_tensor dq, dk, dv; /* [N, n, d] A */
     vmt_tensor du;         /* [N, F] A */
 
+    enum vmt_dit_pass pass; /* of the next forward */
+
     /* of the last forward */
+    bool is_local; /* its pass is one of plan.local's */
     const vmt_dit_text *text;
     int64_t time_index;
     int kept;   /* whole blocks it saved; -1: none */

@@ -148,6 +148,7 @@ static enum vmt_status new_run(vmt_ctx *ctx, vmt_dit_run **result, const vmt_dit
     run->tokens = plan->grid_f * plan->grid_h * plan->grid_w;
     run->arena = vmt_arena_measure();
     run->kept = run->tapped = -1;
+    run->pass = VMT_DIT_SAMPLING;
     if (plan->keep_blocks > dit->config.layers)
         run->plan.keep_blocks = (int)dit->config.layers;
     VMT_TRY(vmt_alloc(ctx, (void **)&run->timesteps, times, sizeof *run->timesteps));
@@ -168,15 +169,50 @@ static void free_run(vmt_dit_run *run)
     vmt_free(run);
 }
 
+static size_t larger(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Whether blocks 0..count-1 have full attention in a pass. */
+static bool has_full(const vmt_dit_local *local, int pass, int64_t count)
+{
+    return count > 0 && (!local->passes[pass] || local->first > 0 || local->last < count - 1);
+}
+
+/* Beside the arena: what full attention takes of some pass, or of its backward. */
+static size_t full_bytes(vmt_ctx *ctx, const vmt_dit_run *run)
+{
+    const vmt_dit_config *c = &run->dit->config;
+    const vmt_dit_local *local = &run->plan.local;
+    const int64_t d = c->dim / c->heads;
+    const bool back = has_full(local, VMT_DIT_GUIDANCE, run->plan.keep_blocks);
+    bool forward = false;
+
+    if (!ctx->ops->attention_bytes)
+        return 0;
+    for (int pass = 0; pass < VMT_DIT_PASSES; pass++)
+        forward = forward || has_full(local, pass, c->layers);
+    if (forward || back)
+        return ctx->ops->attention_bytes(ctx, run->tokens, run->tokens, c->heads, d, back);
+    return ctx->ops->attention_bytes(ctx, run->tokens, c->text_len, c->heads, d,
+                                     run->plan.keep_blocks > 0);
+}
+
 /* What the backend takes beside the arena: most for attention among all tokens. */
 static size_t attention_bytes(vmt_ctx *ctx, const vmt_dit_run *run)
 {
     const vmt_dit_config *c = &run->dit->config;
+    const vmt_dit_local *local = &run->plan.local;
+    const bool back = local->passes[VMT_DIT_GUIDANCE] && local->first < run->plan.keep_blocks;
+    size_t scratch = 0, tiles = 0;
 
-    if (!ctx->ops->attention_bytes)
-        return 0;
-    return ctx->ops->attention_bytes(ctx, run->tokens, run->tokens, c->heads, c->dim / c->heads,
-                                     run->plan.keep_blocks > 0);
+    if (ctx->ops->attention_local_bytes &&
+        (local->passes[VMT_DIT_REFERENCE] || local->passes[VMT_DIT_GUIDANCE] ||
+         local->passes[VMT_DIT_SAMPLING]))
+        tiles = ctx->ops->attention_local_bytes(ctx, &local->geometry, c->heads, c->dim / c->heads,
+                                                back, &scratch);
+    return tiles + larger(scratch, full_bytes(ctx, run));
 }
 
 enum vmt_status vmt_dit_run_bytes(vmt_ctx *ctx, const vmt_dit *dit, const vmt_dit_plan *plan,
@@ -224,6 +260,11 @@ void vmt_dit_run_close(vmt_ctx *ctx, vmt_dit_run *run)
         return;
     vmt_arena_close(ctx, &run->arena);
     free_run(run);
+}
+
+void vmt_dit_run_pass(vmt_dit_run *run, enum vmt_dit_pass pass)
+{
+    run->pass = pass;
 }
 
 void vmt_dit_run_trace(vmt_dit_run *run, vmt_dit_trace_fn *trace, void *user)
@@ -321,6 +362,7 @@ static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const blocks_p
     const bool keep = pass->keep;
 
     run->kept = run->tapped = -1;
+    run->is_local = run->plan.local.passes[run->pass];
     if (keep && count > run->plan.keep_blocks)
         return vmt_fail(ctx, VMT_E_INTERNAL, "%d blocks to keep, planned %d", count,
                         run->plan.keep_blocks);

@@ -1,10 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/config_file.h"
+#include "model/setting_text.h"
 
 #include <stddef.h>
 #include <string.h>
 
-enum field_kind { FIELD_INT32, FIELD_INT64, FIELD_FLOAT, FIELD_DOUBLE, FIELD_PAIR, FIELD_CHOICE };
+enum field_kind {
+    FIELD_INT32,
+    FIELD_INT64,
+    FIELD_FLOAT,
+    FIELD_DOUBLE,
+    FIELD_PAIR,
+    FIELD_CHOICE,
+    FIELD_EXTENT, /* text, as the option takes it; so are the two below */
+    FIELD_PHASES,
+    FIELD_RANGE
+};
 
 /* One key of config.json and the setting that it gives; sampling and motion have the range of the
  * option of the same setting (src/pipeline/settings.c). */
@@ -19,6 +30,7 @@ struct field {
 static const char *const SOLVERS[] = {"euler", "unipc", "dpmpp", NULL};
 static const char *const STARTS[] = {"reference", "noise", NULL};
 static const char *const VARIANTS[] = {"paper", "released", NULL};
+static const char *const ATTENTIONS[] = {"full", "local", NULL};
 static const char *const REF_TIMES[] = {"step", "clean", NULL};
 
 #define AT(name) offsetof(vmt_settings, name)
@@ -50,6 +62,11 @@ static const struct field FIELDS[] = {
     {"motion", "amf_weight", FIELD_FLOAT, MOTION(amf_weight), 0, 1e6, NULL},
     {"motion", "track_weight", FIELD_FLOAT, MOTION(track_weight), 0, 1e6, NULL},
     {"motion", "last_pair_weight", FIELD_FLOAT, MOTION(last_pair_weight), 0, 1, NULL},
+    {"motion", "attention", FIELD_CHOICE, AT(attention.kind), 0, 0, ATTENTIONS},
+    {"motion", "attention_window", FIELD_EXTENT, AT(attention.window), 1, 0, NULL},
+    {"motion", "attention_tile", FIELD_EXTENT, AT(attention.tile), 0, 0, NULL},
+    {"motion", "local_phases", FIELD_PHASES, AT(attention.phases), 0, 0, NULL},
+    {"motion", "local_blocks", FIELD_RANGE, AT(attention.blocks), 0, 999, NULL},
     {"motion", "weight_decay", FIELD_FLOAT, MOTION(weight_decay), 0, 1, NULL},
     {"motion", "beta1", FIELD_FLOAT, MOTION(beta1), 0, 0.9999999, NULL},
     {"motion", "beta2", FIELD_FLOAT, MOTION(beta2), 0, 0.9999999, NULL},
@@ -59,9 +76,11 @@ enum { FIELD_COUNT = sizeof FIELDS / sizeof *FIELDS };
 _Static_assert(FIELD_COUNT <= 64, "vmt_model_defaults.named has 64 bits");
 
 static const size_t FIELD_BYTES[] = {
-    [FIELD_INT32] = sizeof(int32_t),    [FIELD_INT64] = sizeof(int64_t),
-    [FIELD_FLOAT] = sizeof(float),      [FIELD_DOUBLE] = sizeof(double),
-    [FIELD_PAIR] = 2 * sizeof(int32_t), [FIELD_CHOICE] = sizeof(int32_t)};
+    [FIELD_INT32] = sizeof(int32_t),      [FIELD_INT64] = sizeof(int64_t),
+    [FIELD_FLOAT] = sizeof(float),        [FIELD_DOUBLE] = sizeof(double),
+    [FIELD_PAIR] = 2 * sizeof(int32_t),   [FIELD_CHOICE] = sizeof(int32_t),
+    [FIELD_EXTENT] = 3 * sizeof(int32_t), [FIELD_PHASES] = sizeof(int32_t),
+    [FIELD_RANGE] = 2 * sizeof(int32_t)};
 
 static enum vmt_status read_choice(vmt_ctx *ctx, const char *label, const struct field *field,
                                    const cJSON *item, int32_t *value)
@@ -75,12 +94,28 @@ static enum vmt_status read_choice(vmt_ctx *ctx, const char *label, const struct
                     label, field->key, field->choices[0]);
 }
 
+static enum vmt_status read_text(vmt_ctx *ctx, const char *label, const struct field *field,
+                                 const cJSON *item, int32_t values[3])
+{
+    const char *text = cJSON_IsString(item) ? item->valuestring : "";
+    const int32_t low = (int32_t)field->low, high = (int32_t)field->high;
+    const bool good = field->kind == FIELD_EXTENT ? vmt_extent_parse(text, low, values)
+                      : field->kind == FIELD_PHASES
+                          ? vmt_words_parse(text, VMT_LOCAL_PHASES, values)
+                          : vmt_range_parse(text, low, high, values);
+
+    if (good)
+        return VMT_OK;
+    return vmt_fail(ctx, VMT_E_FORMAT, "%s: '%s' is no text that the option takes", label,
+                    field->key);
+}
+
 static enum vmt_status read_field(vmt_ctx *ctx, const char *label, const struct field *field,
                                   const cJSON *item, vmt_settings *values)
 {
     unsigned char *to = (unsigned char *)values + field->offset;
     const int64_t low = (int64_t)field->low, high = (int64_t)field->high;
-    int32_t pair[2] = {0};
+    int32_t pair[3] = {0};
     int64_t integer = 0;
     double real = 0;
 
@@ -96,6 +131,11 @@ static enum vmt_status read_field(vmt_ctx *ctx, const char *label, const struct 
     case FIELD_FLOAT:
     case FIELD_DOUBLE:
         VMT_TRY(vmt_config_real(ctx, label, item, field->low, field->high, &real));
+        break;
+    case FIELD_EXTENT:
+    case FIELD_PHASES:
+    case FIELD_RANGE:
+        VMT_TRY(read_text(ctx, label, field, item, pair));
         break;
     case FIELD_PAIR:
         if (!cJSON_IsArray(item) || cJSON_GetArraySize(item) != 2)

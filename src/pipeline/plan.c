@@ -52,6 +52,10 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
     plan->recompute = needs.recompute;
     plan->forward_blocks = needs.forward_blocks;
     plan->backward_blocks = needs.backward_blocks;
+    for (int a = 0; a < 3; a++) {
+        plan->local_tile[a] = needs.local.geometry.tile[a];
+        plan->local_box[a] = needs.local.geometry.box[a];
+    }
     plan->phase_bytes[VMT_PHASE_SAMPLE] = needs.bytes + held;
     plan->phase_bytes[VMT_PHASE_EXTRACT] = kind.from_clip ? needs.bytes + held : 0;
     plan->guided_steps = (int32_t)needs.guided;

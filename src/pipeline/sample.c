@@ -2,6 +2,7 @@
 #include "pipeline/sample.h"
 
 #include "base/rng.h"
+#include "pipeline/local_settings.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -62,6 +63,15 @@ static enum vmt_status layout(vmt_ctx *ctx, vmt_sample *s, vmt_arena *a)
                                 c->dim / c->heads, 4, shape));
     return vmt_take(ctx, a, &s->reference, ctx->real, s->guidance.features.rank,
                     s->guidance.features.axes);
+}
+
+static enum vmt_status make_local(vmt_ctx *ctx, vmt_sample *s)
+{
+    const vmt_geometry *g = &s->spec.geometry;
+    const int64_t grid[3] = {g->grid_f, g->grid_h, g->grid_w};
+
+    return vmt_local_make(ctx, &s->local, &s->spec.settings->attention, grid,
+                          s->spec.model->dit_config.layers);
 }
 
 /* Schedule, number of guided steps, timesteps of the DiT's plan. */
@@ -133,6 +143,7 @@ static vmt_dit_plan dit_plan(const vmt_sample *s, int32_t recompute)
         .timestep_count = s->spec.settings->steps + 1, /* the last is 0, of the clean reference */
         .keep_blocks = backward ? tap_backward_blocks(s) : -1,
         .recompute = recompute,
+        .local = s->local,
     };
 }
 
@@ -175,10 +186,13 @@ enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, size_
     vmt_sample s = {.spec = *spec};
     enum vmt_status status = make_schedule(ctx, &s);
 
+    if (status == VMT_OK)
+        status = make_local(ctx, &s);
     *needs = (vmt_sample_needs){0};
     if (status == VMT_OK)
         status = choose_recompute(ctx, &s, free_bytes, &needs->bytes);
     needs->recompute = s.recompute;
+    needs->local = s.local;
     needs->guided = s.guided;
     if (status == VMT_OK && s.guided) {
         needs->forward_blocks = tap_forward_blocks(&s);
@@ -206,6 +220,7 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
 
     *s = (vmt_sample){.spec = *spec, .reporter = reporter};
     VMT_TRY(make_schedule(ctx, s));
+    VMT_TRY(make_local(ctx, s));
     vmt_dit_weight_bytes(ctx, spec->model->dit, &packed, &mapped);
     VMT_TRY(vmt_reporter_phase(ctx, reporter, spec->extracts ? VMT_PHASE_EXTRACT : VMT_PHASE_SAMPLE,
                                0, 0)); /* converting the weights is part of it */
@@ -278,6 +293,7 @@ static enum vmt_status tap_forward(void *self, vmt_taps *taps, const vmt_tensor 
     const int block = s->spec.settings->motion.block;
     const vmt_dit_text *rows = s->texts[text == VMT_TAP_EMPTY ? VMT_TEXT_EMPTY : VMT_TEXT_PROMPT];
 
+    vmt_dit_run_pass(s->dit, text == VMT_TAP_EMPTY ? VMT_DIT_REFERENCE : VMT_DIT_GUIDANCE);
     switch (s->method->tap) {
     case VMT_TAP_QK:
         return vmt_dit_tap_qk(t->ctx, s->dit, &taps->q, &taps->k, latent, timestep, rows, block,
@@ -564,6 +580,7 @@ static enum vmt_status one_step(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *m
 {
     if (s->sampler.step < s->guided)
         VMT_TRY(guide(ctx, s, motion));
+    vmt_dit_run_pass(s->dit, VMT_DIT_SAMPLING);
     VMT_TRY(prompt_velocity(ctx, s, &s->state.latent, s->sampler.timesteps[s->sampler.step]));
     VMT_TRY(vmt_sample_preview(ctx, s));
     VMT_TRY(vmt_sampler_step(ctx, &s->sampler, &s->state.latent, &s->velocity));

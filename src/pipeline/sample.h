@@ -51,6 +51,7 @@ typedef struct vmt_sample {
     const vmt_motion_method *method; /* NULL: no transfer */
     int64_t guided;                  /* steps that are guided */
     int32_t recompute;               /* level chosen */
+    vmt_dit_local local;             /* attention of its passes */
     vmt_dit_text *texts[VMT_TEXT_COUNT];
     vmt_dit_run *dit;
     vmt_arena arena;
@@ -82,6 +83,7 @@ void vmt_sample_close(vmt_ctx *ctx, vmt_sample *sample);
 typedef struct vmt_sample_needs {
     size_t bytes; /* of arenas and prompts */
     int32_t recompute;
+    vmt_dit_local local;
     int64_t guided;
     int32_t forward_blocks, backward_blocks; /* of the network, for one gradient */
 } vmt_sample_needs;

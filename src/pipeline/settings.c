@@ -5,6 +5,8 @@
  */
 #include "pipeline/pipeline.h"
 
+#include "model/setting_text.h"
+
 #include <cJSON.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -13,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { INT, LONG, ULONG, REAL, DOUBLE, CHOICE, PAIR, SIZE, TEXT };
+enum kind { INT, LONG, ULONG, REAL, DOUBLE, CHOICE, PAIR, SIZE, TEXT, EXTENT, WORDS, RANGE };
 
 typedef struct option_row {
     vmt_option shown;
@@ -24,6 +26,7 @@ typedef struct option_row {
 
 #define FIELD(member) offsetof(vmt_settings, member)
 #define MOTION(member) offsetof(vmt_settings, motion.member)
+#define ATTENTION(member) offsetof(vmt_settings, attention.member)
 
 /* Choices are the words of the placeholder; their order is the enum's. */
 static const option_row rows[] = {
@@ -190,6 +193,37 @@ static const option_row rows[] = {
     {{"beta2", "X", "AdamW's second moment", "Motion"}, REAL, MOTION(beta2), 0, 0.9999999},
     {{"adam-eps", "X", "AdamW's epsilon", "Motion"}, REAL, MOTION(adam_eps), 1e-30, 1},
 
+    {{"attention", "full|local",
+      "self-attention: every token sees all, or a box of them around it (approximation)",
+      "Attention"},
+     CHOICE,
+     ATTENTION(kind),
+     0,
+     0},
+    {{"attention-window", "T,H,W",
+      "local: frames, rows and columns of tokens in a box; 50%: of the grid's", "Attention"},
+     EXTENT,
+     ATTENTION(window),
+     1,
+     0},
+    {{"attention-tile", "T,H,W", "local: of the queries that share a box; 0: chosen by the window",
+      "Attention"},
+     EXTENT,
+     ATTENTION(tile),
+     0,
+     0},
+    {{"local-phases", VMT_LOCAL_PHASES, "local: in the reference's features, gradients, sampling",
+      "Attention"},
+     WORDS,
+     ATTENTION(phases),
+     0,
+     0},
+    {{"local-blocks", "A-B", "local: DiT blocks A to B, from 0", "Attention"},
+     RANGE,
+     ATTENTION(blocks),
+     0,
+     999},
+
     {{"recompute", "N",
       "gradient: 0 keeps all, 1 block inputs and attention, 2 inputs; -1: the fastest in half the "
       "free memory",
@@ -244,6 +278,13 @@ static enum vmt_status bad_value(vmt_ctx *ctx, const option_row *row, const char
     if (row->kind == ULONG)
         return vmt_fail(ctx, VMT_E_ARG, "--%s %s: a whole number from 0 to 2^64 - 1",
                         row->shown.name, value);
+    if (row->kind == EXTENT)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "--%s %s: %s, each a number of tokens from %g on or a share such as 50%%",
+                        row->shown.name, value, row->shown.value, row->low);
+    if (row->kind == WORDS)
+        return vmt_fail(ctx, VMT_E_ARG, "--%s %s: some of %s", row->shown.name, value,
+                        row->shown.value);
     return vmt_fail(ctx, VMT_E_ARG, "--%s %s: %s from %g to %g", row->shown.name, value,
                     row->shown.value, row->low, row->high);
 }
@@ -352,6 +393,13 @@ static bool parse_value(const option_row *row, char *field, const char *text)
     case TEXT:
         *(const char **)(void *)field = text;
         return true;
+    case EXTENT:
+        return vmt_extent_parse(text, (int32_t)row->low, (int32_t *)(void *)field);
+    case WORDS:
+        return vmt_words_parse(text, row->shown.value, (int32_t *)(void *)field);
+    case RANGE:
+        return vmt_range_parse(text, (int32_t)row->low, (int32_t)row->high,
+                               (int32_t *)(void *)field);
     }
     return false;
 }
@@ -463,6 +511,12 @@ static int print_value(const option_row *row, const char *field, char *text, siz
     case TEXT:
         string = *(const char *const *)(const void *)field;
         return snprintf(text, size, "%s", string ? string : "");
+    case EXTENT:
+        return vmt_extent_print(text, size, i32);
+    case WORDS:
+        return vmt_words_print(text, size, row->shown.value, *i32);
+    case RANGE:
+        return snprintf(text, size, "%" PRId32 "-%" PRId32, i32[0], i32[1]);
     }
     return -1;
 }
@@ -490,6 +544,7 @@ static const vmt_settings paper = {
     .cfg_scale = 5.8F,
     .sampler = VMT_SAMPLER_UNIPC,
     .recompute = -1,
+    .attention = {.window = {-100, -67, -50}, .phases = 7, .blocks = {0, 999}},
     .motion = {.variant = VMT_VARIANT_PAPER,
                .block = 14,
                .guided_steps = 10,

@@ -5,6 +5,7 @@
  */
 #include "pipeline/sample.h"
 
+#include "pipeline/local_settings.h"
 #include "text/prompt.h"
 
 #include <inttypes.h>
@@ -264,6 +265,21 @@ static const char *const motion_options[] = {
     "block",  "amf-window", "amf-tile",     "max-frame-gap", "logit-scale", "steps",
     "shift",  "strength",   "guided-steps", "guide-until",   NULL};
 
+/* Those of local attention, where the features were measured with it or this run would. */
+static enum vmt_status match_attention(vmt_ctx *ctx, const vmt_tensor_file *file,
+                                       const vmt_settings *settings)
+{
+    static const char *const options[] = {"attention",    "attention-window", "attention-tile",
+                                          "local-phases", "local-blocks",     NULL};
+    const char *kind = vmt_tensor_file_meta(file, "option.attention");
+    const char *phases = vmt_tensor_file_meta(file, "option.local-phases");
+    const bool then = kind && !strcmp(kind, "local") && phases && strstr(phases, "reference");
+
+    if (!then && !vmt_local_in_reference(&settings->attention))
+        return VMT_OK;
+    return vmt_record_match_settings(ctx, file, settings, options);
+}
+
 static enum vmt_status match_models(vmt_ctx *ctx, const vmt_tensor_file *file, const run *r)
 {
     for (int part = 0; part < VMT_PART_TOKENIZER; part++)
@@ -293,6 +309,7 @@ static enum vmt_status motion_from_file(vmt_ctx *ctx, run *r, const vmt_tensor_f
 {
     VMT_TRY(match_models(ctx, file, r));
     VMT_TRY(vmt_record_match_settings(ctx, file, r->settings, motion_options));
+    VMT_TRY(match_attention(ctx, file, r->settings));
     VMT_TRY(vmt_motion_read(ctx, file, r->model, &r->motion));
     if (r->settings->ref_seed_set && r->settings->ref_seed != r->motion.ref_seed)
         return vmt_fail(ctx, VMT_E_MISMATCH, "%s: was made with --ref-seed %" PRIu64,

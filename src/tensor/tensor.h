@@ -402,9 +402,10 @@ typedef struct vmt_ops {
      * backward; NULL: next to none. */
     size_t (*attention_bytes)(vmt_ctx *, int64_t nq, int64_t nk, int64_t heads, int64_t d,
                               bool backward);
-    /* The same of local attention among all tokens. */
+    /* Bytes that local attention keeps to itself; *scratch: what it takes of what attention_bytes
+     * counts, where that is not next to none. */
     size_t (*attention_local_bytes)(vmt_ctx *, const vmt_local_geometry *geometry, int64_t heads,
-                                    int64_t d, bool backward);
+                                    int64_t d, bool backward, size_t *scratch);
 
     vmt_op_upload *upload;
     vmt_op_download *download;

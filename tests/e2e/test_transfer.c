@@ -321,6 +321,66 @@ static void every_option_changes_the_result(void **state)
         option_changes_result(options[i][0], options[i][1]);
 }
 
+/* ---- local attention: the grid has 3x4x5 tokens, the model blocks 0 to 7, of which guidance runs
+ * 0 to 4 and the queries and keys of 5 */
+
+static void whole_boxes_change_nothing(void **state)
+{
+    (void)state;
+    check_done(CLI(TIMEOUT, TRANSFER, "--attention", "local", "--attention-window", "3,100%,9"));
+    assert_true(file_hash("out.y4m") == base_hash());
+    check_done(CLI(TIMEOUT, TRANSFER, "--attention", "local", "--local-phases",
+                   "reference,guidance", "--local-blocks", "5-7"));
+    assert_true(file_hash("out.y4m") == base_hash());
+}
+
+static void local_in_each_phase(void **state)
+{
+    static const char *const phases[] = {"reference", "guidance", "sampling",
+                                         "reference,guidance,sampling"};
+    uint64_t hashes[4];
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        check_done(CLI(TIMEOUT, TRANSFER, "--attention", "local", "--attention-window", "2,3,50%",
+                       "--local-phases", phases[i], "--recompute", "0"));
+        hashes[i] = file_hash("out.y4m");
+        assert_true(hashes[i] != base_hash());
+        for (int j = 0; j < i; j++)
+            assert_true(hashes[i] != hashes[j]);
+    }
+    for (int level = 1; level < 3; level++) {
+        check_done(CLI(TIMEOUT, TRANSFER, "--attention", "local", "--attention-window", "2,3,50%",
+                       "--recompute", level == 1 ? "1" : "2"));
+        assert_true(file_hash("out.y4m") == hashes[3]);
+    }
+    size_t length;
+    char *json = (char *)file_read("out.y4m.json", &length);
+    assert_non_null(json);
+    assert_non_null(strstr(json, "\"attention-window\":\t\"2,3,50%\""));
+    free(json);
+}
+
+static void local_in_motion_files(void **state)
+{
+    (void)state;
+    check_done(CLI(TIMEOUT, TRANSFER, "--attention", "local"));
+    const uint64_t once = file_hash("out.y4m");
+    check_done(CLI(TIMEOUT, "extract", "-m", MODEL, "-r", REFERENCE, EMPTY_PROMPT, "-o",
+                   "motion.fvm", SHORT, "--attention", "local"));
+    check_done(CLI(TIMEOUT, "transfer", "-m", MODEL, "--motion", "motion.fvm", PROMPT, "-o",
+                   "out.y4m", SHORT, "--attention", "local"));
+    assert_true(file_hash("out.y4m") == once);
+    cli_result r = CLI(TIMEOUT, "transfer", "-m", MODEL, "--motion", "motion.fvm", PROMPT, "-o",
+                       "out2.y4m", SHORT);
+    cli_check_refused("other attention", &r, VMT_E_MISMATCH, "--attention local");
+    check_done(CLI(TIMEOUT, "extract", "-m", MODEL, "-r", REFERENCE, EMPTY_PROMPT, "-o",
+                   "motion.fvm", SHORT));
+    check_done(CLI(TIMEOUT, "transfer", "-m", MODEL, "--motion", "motion.fvm", PROMPT, "-o",
+                   "out.y4m", SHORT, "--attention", "local", "--local-phases",
+                   "guidance,sampling"));
+}
+
 /* ---- other commands */
 
 static void generate_by_each_sampler(void **state)
@@ -363,6 +423,13 @@ static void plan_alone(void **state)
     cli_result r = CLI(TIMEOUT, "transfer", "-m", MODEL, "-r", REFERENCE, PROMPT, "--plan");
     assert_int_equal(r.code, 0);
     assert_non_null(strstr(r.errors, "80x64, 9 frames, tokens 3x4x5"));
+    assert_null(strstr(r.errors, "local attention"));
+    cli_free(&r);
+    r = CLI(TIMEOUT, "transfer", "-m", MODEL, "-r", REFERENCE, PROMPT, "--plan", "--attention",
+            "local", "--attention-window", "3,50%,2", "--local-phases", "guidance");
+    assert_int_equal(r.code, 0);
+    assert_non_null(strstr(r.errors, "local attention: 3x1x1 queries see 3x2x2 keys (20 %); "
+                                     "guidance, blocks 0-999"));
     cli_free(&r);
 }
 
@@ -380,6 +447,9 @@ int main(void)
         cmocka_unit_test(same_after_kill_and_resume),
         cmocka_unit_test(interrupt_then_resume),
         cmocka_unit_test(every_option_changes_the_result),
+        cmocka_unit_test(whole_boxes_change_nothing),
+        cmocka_unit_test(local_in_each_phase),
+        cmocka_unit_test(local_in_motion_files),
         cmocka_unit_test(generate_by_each_sampler),
         cmocka_unit_test(encode_then_decode),
         cmocka_unit_test(plan_alone),

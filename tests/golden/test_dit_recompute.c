@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  *
  * The levels of recomputation keep less and less memory and give the same gradient: on ref to the
- * bit.
+ * bit.  The same with local attention, whose gradient is compared with differences.
  */
 #include "golden.h"
 
 #include "dit/dit.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,8 +117,102 @@ static void gradients_agree(void **state)
     test_ctx_close(ctx);
 }
 
+/* ---- local attention */
+
+static vmt_dit_plan local_plan(const struct model *m, int recompute)
+{
+    vmt_dit_plan plan = {.grid_f = m->tokens[0],
+                         .grid_h = m->tokens[1],
+                         .grid_w = m->tokens[2],
+                         .timesteps = &m->timestep,
+                         .timestep_count = 1,
+                         .keep_blocks = (int)vmt_dit_get_config(m->dit)->layers,
+                         .recompute = recompute};
+
+    plan.local.passes[VMT_DIT_GUIDANCE] = true;
+    plan.local.last = plan.keep_blocks - 1;
+    for (int a = 0; a < 3; a++) {
+        const int64_t n = m->tokens[a];
+        plan.local.geometry.grid[a] = n;
+        plan.local.geometry.box[a] = n > 2 ? n - 1 : n;
+        plan.local.geometry.tile[a] = n > 2 ? n / 2 : n;
+    }
+    return plan;
+}
+
+/* Σ velocity ⊙ dvelocity in double, of ref64 alone. */
+static double loss_at(struct model *m, vmt_dit_run *run, const vmt_tensor *latent, bool keep)
+{
+    vmt_tensor velocity = golden_new(m->g, m->ctx->real, 4, latent->shape);
+    double sum = 0;
+
+    CHECK_OK(m->ctx, vmt_dit_forward(m->ctx, run, &velocity, latent, m->timestep, m->text, keep));
+    for (int64_t i = 0; i < vmt_numel(latent); i++)
+        sum += ((const double *)velocity.data)[i] * ((const double *)m->dvelocity.data)[i];
+    return sum;
+}
+
+/* Along the gradient itself and along another direction. */
+static void check_differences(struct model *m, vmt_dit_run *run, const vmt_tensor *dlatent)
+{
+    const double *gradient = dlatent->data, *at = m->latent.data;
+    const int64_t count = vmt_numel(dlatent);
+    vmt_tensor moved = golden_new(m->g, m->ctx->real, 4, m->latent.shape);
+
+    for (int way = 0; way < 2; way++) {
+        double slope = 0, step = 1e-5, loss[2];
+        for (int side = 0; side < 2; side++) {
+            slope = 0;
+            for (int64_t i = 0; i < count; i++) {
+                const double along = way ? sin((double)i) : gradient[i];
+                slope += gradient[i] * along;
+                ((double *)moved.data)[i] = at[i] + (side ? -step : step) * along;
+            }
+            loss[side] = loss_at(m, run, &moved, false);
+        }
+        const double difference = (loss[0] - loss[1]) / (2 * step);
+        if (!(fabs(difference - slope) <= 1e-6 * (fabs(slope) + 1e-3)))
+            fail_msg("way %d: slope %.12g, difference %.12g", way, slope, difference);
+    }
+}
+
+static void local_attention(void **state)
+{
+    vmt_ctx *ctx = golden_ctx(state);
+    struct model m;
+    vmt_tensor dlatent[LEVELS + 1];
+
+    open_model(&m, ctx);
+    for (int level = 0; level <= LEVELS; level++) {
+        const vmt_dit_plan plan = local_plan(&m, level < LEVELS ? level : 0);
+        vmt_tensor velocity = golden_new(m.g, ctx->real, 4, m.latent.shape);
+        vmt_dit_run *run;
+        dlatent[level] = golden_new(m.g, ctx->real, 4, m.latent.shape);
+        CHECK_OK(ctx, vmt_dit_run_open(ctx, &run, m.dit, &plan));
+        if (level < LEVELS) /* the last one stays in the pass that is not local */
+            vmt_dit_run_pass(run, VMT_DIT_GUIDANCE);
+        CHECK_OK(ctx, vmt_dit_forward(ctx, run, &velocity, &m.latent, m.timestep, m.text, true));
+        CHECK_OK(ctx, vmt_dit_backward(ctx, run, &dlatent[level], &m.dvelocity));
+        if (level == 0 && !strcmp(ctx->ops->name, "ref64"))
+            check_differences(&m, run, &dlatent[0]);
+        vmt_dit_run_close(ctx, run);
+    }
+    golden_check(m.g, "out.grad_velocity", &dlatent[LEVELS], 3e-4);
+    if (strncmp(ctx->ops->name, "ref", 3) == 0) {
+        const size_t bytes = vmt_tensor_bytes(&dlatent[0]);
+        for (int level = 1; level < LEVELS; level++)
+            assert_memory_equal(dlatent[level].data, dlatent[0].data, bytes);
+        assert_memory_not_equal(dlatent[LEVELS].data, dlatent[0].data, bytes);
+    }
+    close_model(&m);
+    test_ctx_close(ctx);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(gradients_agree)};
-    return golden_backends_main(tests, 1);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_agree),
+        cmocka_unit_test(local_attention),
+    };
+    return golden_backends_main(tests, 2);
 }

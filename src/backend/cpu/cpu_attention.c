@@ -157,13 +157,33 @@ static enum vmt_status take_memory(vmt_ctx *ctx, forward *f, int64_t *at_once)
     return VMT_OK;
 }
 
-/* o = softmax(scale q kᵀ + B) v per head.   o, q: [Nq, n, d] A; k, v: [Nk, n, d] A; lse: [n, Nq] R
- * or NULL; bias: [n, Nq + Nk - 1] R or NULL, B[h, i, j] = bias[h, j - i + Nq - 1]. */
-enum vmt_status cpu_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
-                              const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
-                              double scale)
+static enum vmt_status run(vmt_ctx *ctx, forward *f)
 {
-    forward f = {.h = cpu_heads_of(ctx, q, k),
+    const int64_t key_blocks = (f->h.nk + KEY_BLOCK - 1) / KEY_BLOCK;
+    int64_t at_once;
+
+    choose_blocks(f, ctx->threads);
+    VMT_TRY(take_memory(ctx, f, &at_once));
+    for (int64_t head = 0; head < f->h.heads; head += at_once) {
+        const int64_t heads = cpu_min(at_once, f->h.heads - head);
+#pragma omp parallel num_threads(ctx->threads)
+        {
+#pragma omp for schedule(static)
+            for (int64_t t = 0; t < heads * key_blocks; t++)
+                pack(f, head + t / key_blocks, t / key_blocks, t % key_blocks * KEY_BLOCK);
+#pragma omp for schedule(dynamic)
+            for (int64_t t = 0; t < heads * f->blocks; t++)
+                run_block(f, head + t / f->blocks, t / f->blocks, t % f->blocks * f->rows);
+        }
+    }
+    return VMT_OK;
+}
+
+static enum vmt_status attend(vmt_ctx *ctx, int64_t sequences, vmt_tensor *o, vmt_tensor *lse,
+                              const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v,
+                              const vmt_tensor *bias, double scale)
+{
+    forward f = {.h = cpu_heads_of(ctx, sequences, q, k),
                  .q = q,
                  .k = k,
                  .v = v,
@@ -171,32 +191,33 @@ enum vmt_status cpu_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, cons
                  .o = o,
                  .lse = lse,
                  .scale = scale};
-    const int64_t key_blocks = (f.h.nk + KEY_BLOCK - 1) / KEY_BLOCK;
-    int64_t at_once;
 
-    if (cpu_of(ctx)->dnnl_attention && ctx->act == VMT_BF16)
-        return cpu_attention_dnnl(ctx, o, lse, q, k, v, bias, scale);
-    choose_blocks(&f, ctx->threads);
-    VMT_TRY(take_memory(ctx, &f, &at_once));
-    for (int64_t head = 0; head < f.h.heads; head += at_once) {
-        const int64_t heads = cpu_min(at_once, f.h.heads - head);
-#pragma omp parallel num_threads(ctx->threads)
-        {
-#pragma omp for schedule(static)
-            for (int64_t t = 0; t < heads * key_blocks; t++)
-                pack(&f, head + t / key_blocks, t / key_blocks, t % key_blocks * KEY_BLOCK);
-#pragma omp for schedule(dynamic)
-            for (int64_t t = 0; t < heads * f.blocks; t++)
-                run_block(&f, head + t / f.blocks, t / f.blocks, t % f.blocks * f.rows);
-        }
-    }
-    return VMT_OK;
+    return run(ctx, &f);
 }
 
-/* Tile by tile: each is large enough to keep all threads busy. */
+/* o = softmax(scale q kᵀ + B) v per head.   o, q: [Nq, n, d] A; k, v: [Nk, n, d] A; lse: [n, Nq] R
+ * or NULL; bias: [n, Nq + Nk - 1] R or NULL, B[h, i, j] = bias[h, j - i + Nq - 1]. */
+enum vmt_status cpu_attention(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse, const vmt_tensor *q,
+                              const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *bias,
+                              double scale)
+{
+    if (cpu_of(ctx)->dnnl_attention && ctx->act == VMT_BF16)
+        return cpu_attention_dnnl(ctx, o, lse, q, k, v, bias, scale);
+    return attend(ctx, 1, o, lse, q, k, v, bias, scale);
+}
+
+static enum vmt_status attend_local(vmt_ctx *ctx, int64_t sequences, vmt_tensor *o, vmt_tensor *lse,
+                                    const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v,
+                                    double scale)
+{
+    if (cpu_of(ctx)->dnnl_attention && ctx->act == VMT_BF16)
+        return vmt_each_sequence(ctx, cpu_attention_dnnl, sequences, o, lse, q, k, v, scale);
+    return attend(ctx, sequences, o, lse, q, k, v, NULL, scale);
+}
+
 enum vmt_status cpu_attention_local(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse,
                                     const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v,
                                     const vmt_local_geometry *geometry, double scale)
 {
-    return vmt_local_forward(ctx, cpu_attention, o, lse, q, k, v, geometry, scale);
+    return vmt_local_forward(ctx, attend_local, o, lse, q, k, v, geometry, scale);
 }

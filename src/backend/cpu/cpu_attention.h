@@ -8,8 +8,10 @@
 #include "backend/cpu/cpu_state.h"
 #include "base/arena.h"
 
+/* Of some sequences, whose tokens lie one behind another; heads are counted through all of them. */
 typedef struct cpu_heads {
     const cpu_kernels *kernels;
+    int64_t sequences;
     int64_t nq, nk, heads, d, stride; /* a token's next head is d on, the next token n·d */
     bool pairs;                       /* units are pairs of bf16 */
     int64_t per_unit;                 /* elements of a unit: 1 or 2 */
@@ -23,14 +25,16 @@ static inline int64_t cpu_round_up(int64_t x, int64_t to)
     return (x + to - 1) / to * to;
 }
 
-static inline cpu_heads cpu_heads_of(vmt_ctx *ctx, const vmt_tensor *q, const vmt_tensor *k)
+static inline cpu_heads cpu_heads_of(vmt_ctx *ctx, int64_t sequences, const vmt_tensor *q,
+                                     const vmt_tensor *k)
 {
     cpu_heads h = {.kernels = cpu_of(ctx)->kernels,
-                   .nq = q->shape[0],
-                   .nk = k->shape[0],
-                   .heads = q->shape[1],
+                   .sequences = sequences,
+                   .nq = q->shape[0] / sequences,
+                   .nk = k->shape[0] / sequences,
+                   .heads = sequences * q->shape[1],
                    .d = q->shape[2]};
-    h.stride = h.heads * h.d;
+    h.stride = q->shape[1] * h.d;
     h.pairs = ctx->act == VMT_BF16 && h.kernels->pairs;
     h.per_unit = h.pairs ? 2 : 1;
     h.steps = (h.d + h.per_unit - 1) / h.per_unit;
@@ -39,11 +43,18 @@ static inline cpu_heads cpu_heads_of(vmt_ctx *ctx, const vmt_tensor *q, const vm
     return h;
 }
 
-/* Rows first… of head `head` of a [N, n, d] tensor. */
+/* Element of row `row` of a head in a [sequences · N, n, d] tensor. */
+static inline size_t cpu_head_at(const cpu_heads *h, const vmt_tensor *t, int64_t head, int64_t row)
+{
+    const int64_t own = t->shape[1], before = head / own * (t->shape[0] / h->sequences);
+    return (size_t)((before + row) * h->stride + head % own * h->d);
+}
+
+/* Rows first… of head `head`. */
 static inline cpu_rows cpu_head_rows(const cpu_heads *h, const vmt_tensor *t, int64_t head,
                                      int64_t first)
 {
-    const size_t at = (size_t)(first * h->stride + head * h->d) * vmt_dtype_bytes(t->dtype);
+    const size_t at = cpu_head_at(h, t, head, first) * vmt_dtype_bytes(t->dtype);
     return (cpu_rows){(const unsigned char *)t->data + at, h->stride, t->dtype == VMT_BF16};
 }
 
@@ -51,7 +62,7 @@ static inline cpu_rows cpu_head_rows(const cpu_heads *h, const vmt_tensor *t, in
 static inline void cpu_head_store(const cpu_heads *h, vmt_tensor *t, int64_t head, int64_t row,
                                   const float *values)
 {
-    const size_t at = (size_t)(row * h->stride + head * h->d) * vmt_dtype_bytes(t->dtype);
+    const size_t at = cpu_head_at(h, t, head, row) * vmt_dtype_bytes(t->dtype);
     cpu_convert(h->kernels, (unsigned char *)t->data + at, t->dtype, values, VMT_F32, h->d);
 }
 

@@ -289,14 +289,41 @@ static enum vmt_status take_memory(vmt_ctx *ctx, backward *b, int64_t *at_once)
     return cpu_scratch_parts(ctx, &b->scratch, heads, one_thread.used);
 }
 
-/* δ_i = Σ do_i o_i; dv = Pᵀ do; ds = P ⊙ (do vᵀ - δ); dq = scale ds k; dk = scale dsᵀ q.
- * dq, dk, dv: R|A; dk and dv may both be NULL. */
-enum vmt_status cpu_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv,
-                                  const vmt_tensor *dout, const vmt_tensor *q, const vmt_tensor *k,
-                                  const vmt_tensor *v, const vmt_tensor *o, const vmt_tensor *lse,
-                                  double scale)
+static enum vmt_status run(vmt_ctx *ctx, backward *b)
 {
-    backward b = {.h = cpu_heads_of(ctx, q, k),
+    int64_t at_once;
+
+    b->queues = cpu_of(ctx)->queues;
+    b->query_blocks = (b->h.nq + QUERY_BLOCK - 1) / QUERY_BLOCK;
+    b->key_blocks = (b->h.nk + KEY_BLOCK - 1) / KEY_BLOCK;
+    VMT_TRY(take_memory(ctx, b, &at_once));
+    for (int64_t first = 0; first < b->h.heads; first += at_once) {
+        const int64_t heads = cpu_min(at_once, b->h.heads - first);
+        atomic_init(&b->next, 0);
+#pragma omp parallel num_threads(ctx->threads)
+        {
+#pragma omp for schedule(static)
+            for (int64_t t = 0; t < heads * b->query_blocks; t++)
+                pack_queries(b, first + t / b->query_blocks, t / b->query_blocks,
+                             t % b->query_blocks);
+            /* Neighbouring tasks are of different heads, so that they seldom wait. */
+            for (;;) {
+                const int64_t t = atomic_fetch_add(&b->next, 1);
+                if (t >= heads * b->key_blocks)
+                    break;
+                run_task(b, first + t % heads, t % heads, t / heads);
+            }
+        }
+    }
+    return VMT_OK;
+}
+
+static enum vmt_status attend(vmt_ctx *ctx, int64_t sequences, vmt_tensor *dq, vmt_tensor *dk,
+                              vmt_tensor *dv, const vmt_tensor *dout, const vmt_tensor *q,
+                              const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
+                              const vmt_tensor *lse, double scale)
+{
+    backward b = {.h = cpu_heads_of(ctx, sequences, q, k),
                   .q = q,
                   .k = k,
                   .v = v,
@@ -306,34 +333,32 @@ enum vmt_status cpu_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, 
                   .dq = dq,
                   .dk = dk,
                   .dv = dv,
-                  .scale = scale,
-                  .queues = cpu_of(ctx)->queues};
-    int64_t at_once;
+                  .scale = scale};
 
+    return run(ctx, &b);
+}
+
+/* δ_i = Σ do_i o_i; dv = Pᵀ do; ds = P ⊙ (do vᵀ - δ); dq = scale ds k; dk = scale dsᵀ q.
+ * dq, dk, dv: R|A; dk and dv may both be NULL. */
+enum vmt_status cpu_attention_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk, vmt_tensor *dv,
+                                  const vmt_tensor *dout, const vmt_tensor *q, const vmt_tensor *k,
+                                  const vmt_tensor *v, const vmt_tensor *o, const vmt_tensor *lse,
+                                  double scale)
+{
     if (cpu_of(ctx)->dnnl_attention && ctx->act == VMT_BF16)
         return cpu_attention_dnnl_bwd(ctx, dq, dk, dv, dout, q, k, v, o, lse, scale);
-    b.query_blocks = (b.h.nq + QUERY_BLOCK - 1) / QUERY_BLOCK;
-    b.key_blocks = (b.h.nk + KEY_BLOCK - 1) / KEY_BLOCK;
-    VMT_TRY(take_memory(ctx, &b, &at_once));
-    for (int64_t first = 0; first < b.h.heads; first += at_once) {
-        const int64_t heads = cpu_min(at_once, b.h.heads - first);
-        atomic_init(&b.next, 0);
-#pragma omp parallel num_threads(ctx->threads)
-        {
-#pragma omp for schedule(static)
-            for (int64_t t = 0; t < heads * b.query_blocks; t++)
-                pack_queries(&b, first + t / b.query_blocks, t / b.query_blocks,
-                             t % b.query_blocks);
-            /* Neighbouring tasks are of different heads, so that they seldom wait. */
-            for (;;) {
-                const int64_t t = atomic_fetch_add(&b.next, 1);
-                if (t >= heads * b.key_blocks)
-                    break;
-                run_task(&b, first + t % heads, t % heads, t / heads);
-            }
-        }
-    }
-    return VMT_OK;
+    return attend(ctx, 1, dq, dk, dv, dout, q, k, v, o, lse, scale);
+}
+
+static enum vmt_status attend_local(vmt_ctx *ctx, int64_t sequences, vmt_tensor *dq, vmt_tensor *dk,
+                                    vmt_tensor *dv, const vmt_tensor *dout, const vmt_tensor *q,
+                                    const vmt_tensor *k, const vmt_tensor *v, const vmt_tensor *o,
+                                    const vmt_tensor *lse, double scale)
+{
+    if (cpu_of(ctx)->dnnl_attention && ctx->act == VMT_BF16)
+        return vmt_each_sequence_bwd(ctx, cpu_attention_dnnl_bwd, sequences, dq, dk, dv, dout, q, k,
+                                     v, o, lse, scale);
+    return attend(ctx, sequences, dq, dk, dv, dout, q, k, v, o, lse, scale);
 }
 
 enum vmt_status cpu_attention_local_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
@@ -342,6 +367,6 @@ enum vmt_status cpu_attention_local_bwd(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor
                                         const vmt_tensor *o, const vmt_tensor *lse,
                                         const vmt_local_geometry *geometry, double scale)
 {
-    return vmt_local_backward(ctx, cpu_attention_bwd, dq, dk, dv, dout, q, k, v, o, lse, geometry,
+    return vmt_local_backward(ctx, attend_local, dq, dk, dv, dout, q, k, v, o, lse, geometry,
                               scale);
 }

@@ -9,11 +9,16 @@
 #include <inttypes.h>
 #include <math.h>
 
-#ifdef FASTVMT_HAVE_CUDNN
-
 /* cuDNN's backward with a fixed order of sums keeps dS of all pairs, so that its workspace grows
  * with their number: above this limit a call works on fewer heads. */
 static const double MOST_PAIR_BYTES = 2.2e9;
+
+size_t cuda_attention_most_pair_bytes(void)
+{
+    return (size_t)MOST_PAIR_BYTES;
+}
+
+#ifdef FASTVMT_HAVE_CUDNN
 
 /* Text has few keys, too few blocks of them to fill a device: the queries are cut into so many
  * sequences at most, each with its own copy of the keys. */
@@ -209,7 +214,61 @@ enum vmt_status cuda_attention_fused_bwd(vmt_ctx *ctx, bool *done, vmt_tensor *d
     return plan ? backward_of_queries(ctx, plan, s.batch, dq, dout, q, k, v, o, lse) : VMT_OK;
 }
 
+/* ---- batches of local attention */
+
+static cuda_cudnn_plan *batch_plan(vmt_ctx *ctx, const cuda_attention_batch *b)
+{
+    const cuda_cudnn_shape s = {.batch = b->count,
+                                .nq = b->nq,
+                                .nk = b->nk,
+                                .heads = b->heads,
+                                .d = b->d,
+                                .row = b->heads * b->d,
+                                .scale = b->scale,
+                                .backward = b->backward,
+                                .has_lse = b->has_lse || b->backward,
+                                .lse_by_batch = true,
+                                .any_order = b->backward && ctx->nondeterministic};
+
+    return plan_of(ctx, &s);
+}
+
+bool cuda_attention_batch_find(vmt_ctx *ctx, const cuda_attention_batch *batch, size_t *workspace)
+{
+    cuda_cudnn_plan *plan = batch_plan(ctx, batch);
+
+    *workspace = plan ? cuda_cudnn_workspace(plan) : 0;
+    return plan != NULL;
+}
+
+enum vmt_status cuda_attention_batch_run(vmt_ctx *ctx, const cuda_attention_batch *batch,
+                                         void *const data[CUDA_CUDNN_POINTERS])
+{
+    const char *const op = batch->backward ? "attention_local_bwd" : "attention_local";
+    cuda_cudnn_plan *plan = batch_plan(ctx, batch);
+    void *workspace = NULL;
+
+    if (!plan)
+        return vmt_fail(ctx, VMT_E_INTERNAL, "backend cuda: %s: no plan", op);
+    VMT_TRY(cuda_scratch(ctx, &workspace, cuda_cudnn_workspace(plan)));
+    return cuda_cudnn_execute(ctx, op, plan, data, workspace);
+}
+
 #else
+
+bool cuda_attention_batch_find(vmt_ctx *ctx, const cuda_attention_batch *batch, size_t *workspace)
+{
+    (void)ctx, (void)batch;
+    *workspace = 0;
+    return false;
+}
+
+enum vmt_status cuda_attention_batch_run(vmt_ctx *ctx, const cuda_attention_batch *batch,
+                                         void *const data[CUDA_CUDNN_POINTERS])
+{
+    (void)batch, (void)data;
+    return vmt_fail(ctx, VMT_E_INTERNAL, "backend cuda: this build has no cuDNN");
+}
 
 size_t cuda_attention_bytes(vmt_ctx *ctx, int64_t nq, int64_t nk, int64_t heads, int64_t d,
                             bool backward)

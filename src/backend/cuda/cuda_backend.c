@@ -26,6 +26,7 @@ static void close_cuda(vmt_ctx *ctx)
     cuda_plans_free(state);
     cuda_library_close(state);
     cuda_release(ctx, state->scratch.memory);
+    cuda_release(ctx, state->tiles.memory);
     cuda_release(ctx, state->workspace.memory);
     cuda_release(ctx, state->bad);
     if (state->blas)
@@ -67,7 +68,10 @@ static void fill_table(vmt_ops *ops)
                      .conv3d = cuda_conv3d,
                      .attention = cuda_attention,
                      .attention_bwd = cuda_attention_bwd,
-                     .attention_bytes = cuda_attention_bytes};
+                     .attention_bytes = cuda_attention_bytes,
+                     .attention_local = cuda_attention_local,
+                     .attention_local_bwd = cuda_attention_local_bwd,
+                     .attention_local_bytes = cuda_attention_local_bytes};
     cuda_table_rows(ops);
     cuda_table_motion(ops);
 }

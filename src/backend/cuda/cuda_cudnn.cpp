@@ -116,9 +116,12 @@ static void as_output(const std::shared_ptr<fe::graph::Tensor_attributes> &t, in
 
 static void as_lse(fe::graph::Tensor_attributes &t, const cuda_cudnn_shape &s)
 {
+    const int64_t batch = s.lse_by_batch ? s.heads * s.nq : s.nq;
+    const int64_t head = s.lse_by_batch ? s.nq : s.batch * s.nq;
+
     t.set_uid(CUDA_CUDNN_LSE)
         .set_dim({s.batch, s.heads, s.nq, 1})
-        .set_stride({s.nq, s.batch * s.nq, 1, 1})
+        .set_stride({batch, head, 1, 1})
         .set_data_type(fe::DataType_t::FLOAT);
 }
 
@@ -303,7 +306,7 @@ static bool same_shape(const cuda_cudnn_shape &a, const cuda_cudnn_shape &b)
 {
     return a.batch == b.batch && a.nq == b.nq && a.nk == b.nk && a.heads == b.heads && a.d == b.d &&
            a.row == b.row && a.scale == b.scale && a.backward == b.backward &&
-           a.has_lse == b.has_lse && a.any_order == b.any_order;
+           a.has_lse == b.has_lse && a.lse_by_batch == b.lse_by_batch && a.any_order == b.any_order;
 }
 
 static bool same_shape(const cuda_cudnn_conv &a, const cuda_cudnn_conv &b)

@@ -19,12 +19,13 @@ typedef struct cuda_cudnn cuda_cudnn;           /* the library on one stream, an
 typedef struct cuda_cudnn_plan cuda_cudnn_plan; /* one shape; belongs to its cuda_cudnn */
 
 /* q, o: [batch, nq, heads, d]; k, v: [batch, nk, heads, d], tokens `row` elements apart (of more
- * heads than these); lse: [heads, batch, nq] F32. */
+ * heads than these); lse: [heads, batch, nq] F32, or [batch, heads, nq]. */
 typedef struct cuda_cudnn_shape {
     int64_t batch, nq, nk, heads, d, row;
     double scale;
     bool backward;
-    bool has_lse;   /* forward: writes it; backward: always true */
+    bool has_lse; /* forward: writes it; backward: always true */
+    bool lse_by_batch;
     bool any_order; /* backward: sums may be added in an order of chance */
 } cuda_cudnn_shape;
 

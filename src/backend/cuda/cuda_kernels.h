@@ -100,6 +100,40 @@ cudaError_t cuda_softmax_bwd(cudaStream_t s, cuda_view p, cuda_view ds, const fl
 cudaError_t cuda_delta(cudaStream_t s, float *delta, cuda_view dout, cuda_view o, int64_t rows,
                        int64_t heads, int64_t head_dim);
 
+/* ---- cuda_local.cu: tiles and boxes of local attention (tensor/local_tiles.h) */
+
+typedef struct cuda_local_grid {
+    int grid[3], tile[3], box[3];
+} cuda_local_grid;
+
+/* Tiles of one size: along[a] from tile first[a] of axis a on, of queries[a] tokens each. */
+typedef struct cuda_local_class {
+    int first[3], along[3], queries[3];
+    int64_t tile; /* those of the classes before it */
+} cuda_local_class;
+
+/* All of them: bit 2 of a class's index: ragged in time; bit 1: rows; bit 0: columns. */
+typedef struct cuda_local_classes {
+    cuda_local_class classes[8];
+    int whole[3]; /* tiles of an axis that are not ragged */
+} cuda_local_classes;
+
+/* Heads first..first+part-1 of [N, heads, d]. */
+typedef struct cuda_local_heads {
+    int64_t heads, d, first, part;
+} cuda_local_heads;
+
+/* Those heads of a class's queries, or of its boxes' keys, [tiles, tokens, part, d], from the grid
+ * or back. */
+cudaError_t cuda_local_move(cudaStream_t s, cuda_view tile, cuda_view grid, bool to_tile, bool keys,
+                            cuda_local_grid g, cuda_local_class c, cuda_local_heads h);
+/* The same of log-sum-exp: tile: [tiles, part, queries], grid: [heads, N]. */
+cudaError_t cuda_local_lse(cudaStream_t s, float *tile, float *grid, bool to_tile,
+                           cuda_local_grid g, cuda_local_class c, cuda_local_heads h);
+/* y = Σ of each token's gradients in all boxes [tiles, box, part, d], tile after tile. */
+cudaError_t cuda_local_sum(cudaStream_t s, cuda_view y, cuda_view boxes, cuda_local_grid g,
+                           cuda_local_classes k, cuda_local_heads h);
+
 /* ---- cuda_rearrange.cu */
 
 typedef struct cuda_patches {

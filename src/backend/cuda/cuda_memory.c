@@ -49,22 +49,32 @@ void cuda_release(vmt_ctx *ctx, void *memory)
 }
 
 /* Work that still uses the old block was enqueued before; cudaFree waits for it. */
+static enum vmt_status grow(vmt_ctx *ctx, cuda_buffer *buffer, size_t bytes, const char *what)
+{
+    if (bytes <= buffer->bytes && buffer->memory)
+        return VMT_OK;
+    cuda_release(ctx, buffer->memory);
+    buffer->bytes =
+        bytes <= SIZE_MAX - SCRATCH_STEP ? (bytes / SCRATCH_STEP + 1) * SCRATCH_STEP : bytes;
+    buffer->memory = cuda_alloc(ctx, buffer->bytes);
+    if (buffer->memory)
+        return VMT_OK;
+    buffer->bytes = 0;
+    return vmt_fail(ctx, VMT_E_MEMORY, "backend cuda: out of device memory: %zu bytes of %s", bytes,
+                    what);
+}
+
 enum vmt_status cuda_scratch(vmt_ctx *ctx, void **memory, size_t bytes)
 {
-    cuda_buffer *scratch = &cuda_of(ctx)->scratch;
+    VMT_TRY(grow(ctx, &cuda_of(ctx)->scratch, bytes, "scratch"));
+    *memory = cuda_of(ctx)->scratch.memory;
+    return VMT_OK;
+}
 
-    if (bytes > scratch->bytes || !scratch->memory) {
-        cuda_release(ctx, scratch->memory);
-        scratch->bytes =
-            bytes <= SIZE_MAX - SCRATCH_STEP ? (bytes / SCRATCH_STEP + 1) * SCRATCH_STEP : bytes;
-        scratch->memory = cuda_alloc(ctx, scratch->bytes);
-        if (!scratch->memory) {
-            scratch->bytes = 0;
-            return vmt_fail(ctx, VMT_E_MEMORY,
-                            "backend cuda: out of device memory: %zu bytes of scratch", bytes);
-        }
-    }
-    *memory = scratch->memory;
+enum vmt_status cuda_tiles(vmt_ctx *ctx, void **memory, size_t bytes)
+{
+    VMT_TRY(grow(ctx, &cuda_of(ctx)->tiles, bytes, "tiles"));
+    *memory = cuda_of(ctx)->tiles.memory;
     return VMT_OK;
 }
 

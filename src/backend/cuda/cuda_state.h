@@ -76,6 +76,7 @@ typedef struct cuda_state {
     cublasLtHandle_t blas;
     cuda_buffer workspace; /* of cuBLASLt */
     cuda_buffer scratch;   /* of the op at hand; grows to the largest need */
+    cuda_buffer tiles;     /* of local attention, which calls ops that need the scratch */
     cuda_plan *plans;
     size_t plan_count, plan_capacity;
     cuda_cudnn *cudnn; /* NULL until an op asks for it, and where it is not there */
@@ -100,6 +101,8 @@ void cuda_release(vmt_ctx *ctx, void *memory);
 size_t cuda_free_bytes(vmt_ctx *ctx);
 /* Scratch of the device for one op, at a 256-byte boundary. */
 enum vmt_status cuda_scratch(vmt_ctx *ctx, void **memory, size_t bytes);
+/* The same beside it. */
+enum vmt_status cuda_tiles(vmt_ctx *ctx, void **memory, size_t bytes);
 vmt_op_upload cuda_upload;
 vmt_op_download cuda_download;
 vmt_op_copy cuda_copy;
@@ -204,6 +207,28 @@ enum vmt_status cuda_attention_fused_bwd(vmt_ctx *ctx, bool *done, vmt_tensor *d
                                          const vmt_tensor *q, const vmt_tensor *k,
                                          const vmt_tensor *v, const vmt_tensor *o,
                                          const vmt_tensor *lse, double scale);
+
+/* `count` attentions of their own, all of one shape, as one call of cuDNN: q, o: [count, nq, heads,
+ * d]; k, v: [count, nk, heads, d]; lse: [count, heads, nq]. */
+typedef struct cuda_attention_batch {
+    int64_t count, nq, nk, heads, d;
+    double scale;
+    bool backward, has_lse;
+} cuda_attention_batch;
+
+/* False where cuDNN has no kernel; *workspace: scratch that it takes. */
+bool cuda_attention_batch_find(vmt_ctx *ctx, const cuda_attention_batch *batch, size_t *workspace);
+/* data: as cuda_cudnn_run takes it. */
+enum vmt_status cuda_attention_batch_run(vmt_ctx *ctx, const cuda_attention_batch *batch,
+                                         void *const data[CUDA_CUDNN_POINTERS]);
+/* Bytes of dS that cuDNN's backward in a fixed order may keep in one call. */
+size_t cuda_attention_most_pair_bytes(void);
+
+/* ---- cuda_local.c */
+vmt_op_attention_local cuda_attention_local;
+vmt_op_attention_local_bwd cuda_attention_local_bwd;
+size_t cuda_attention_local_bytes(vmt_ctx *ctx, const vmt_local_geometry *geometry, int64_t heads,
+                                  int64_t d, bool backward, size_t *scratch);
 
 /* ---- cuda_ops.c, cuda_motion.c: fill their entries of the table */
 void cuda_table_rows(vmt_ops *ops);

@@ -177,11 +177,28 @@ enum vmt_status REF(attention_bwd)(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
     return VMT_OK;
 }
 
+static enum vmt_status sequences_forward(vmt_ctx *ctx, int64_t sequences, vmt_tensor *o,
+                                         vmt_tensor *lse, const vmt_tensor *q, const vmt_tensor *k,
+                                         const vmt_tensor *v, double scale)
+{
+    return vmt_each_sequence(ctx, REF(attention), sequences, o, lse, q, k, v, scale);
+}
+
+static enum vmt_status sequences_backward(vmt_ctx *ctx, int64_t sequences, vmt_tensor *dq,
+                                          vmt_tensor *dk, vmt_tensor *dv, const vmt_tensor *dout,
+                                          const vmt_tensor *q, const vmt_tensor *k,
+                                          const vmt_tensor *v, const vmt_tensor *o,
+                                          const vmt_tensor *lse, double scale)
+{
+    return vmt_each_sequence_bwd(ctx, REF(attention_bwd), sequences, dq, dk, dv, dout, q, k, v, o,
+                                 lse, scale);
+}
+
 enum vmt_status REF(attention_local)(vmt_ctx *ctx, vmt_tensor *o, vmt_tensor *lse,
                                      const vmt_tensor *q, const vmt_tensor *k, const vmt_tensor *v,
                                      const vmt_local_geometry *geometry, double scale)
 {
-    return vmt_local_forward(ctx, REF(attention), o, lse, q, k, v, geometry, scale);
+    return vmt_local_forward(ctx, sequences_forward, o, lse, q, k, v, geometry, scale);
 }
 
 enum vmt_status REF(attention_local_bwd)(vmt_ctx *ctx, vmt_tensor *dq, vmt_tensor *dk,
@@ -191,6 +208,6 @@ enum vmt_status REF(attention_local_bwd)(vmt_ctx *ctx, vmt_tensor *dq, vmt_tenso
                                          const vmt_tensor *lse, const vmt_local_geometry *geometry,
                                          double scale)
 {
-    return vmt_local_backward(ctx, REF(attention_bwd), dq, dk, dv, dout, q, k, v, o, lse, geometry,
+    return vmt_local_backward(ctx, sequences_backward, dq, dk, dv, dout, q, k, v, o, lse, geometry,
                               scale);
 }
