@@ -94,6 +94,7 @@ typedef struct cli_reporter {
     double phase_start;
     double phase_seconds[VMT_PHASE_COUNT];
     uint64_t memory_peak;
+    int64_t forwards, reused_forwards;
 } cli_reporter;
 
 void cli_reporter_init(cli_reporter *reporter, const cli_options *options);

@@ -126,7 +126,8 @@ static void print_plan(const job *j, const vmt_plan *p)
                 p->model_height, p->model_frames);
     fprintf(stderr, ", tokens %" PRId64 "x%" PRId64 "x%" PRId64 "\n", p->grid_f, p->grid_h,
             p->grid_w);
-    fprintf(stderr, "  %d steps", p->steps);
+    fprintf(stderr, "  %d steps, %s%d forwards", p->steps, s->cache > 0 ? "at most " : "",
+            p->forwards);
     if (p->guided_steps)
         fprintf(stderr,
                 ", %d guided: %d inner steps each, %d gradients in all, recomputation level %d",
@@ -294,6 +295,9 @@ static void print_summary(const job *j)
                     j->reporter.phase_seconds[i]);
     fprintf(stderr, " in all %.2f s; peak %.0f MiB\n", all,
             (double)j->reporter.memory_peak / (1 << 20));
+    if (j->reporter.reused_forwards)
+        fprintf(stderr, "  %" PRId64 " forwards computed, %" PRId64 " reused\n",
+                j->reporter.forwards, j->reporter.reused_forwards);
 }
 
 static int run(job *j)

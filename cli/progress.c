@@ -59,6 +59,8 @@ static void print_json(const vmt_progress *p)
     print_number("track_loss", p->track_loss);
     print_number("seconds", p->seconds);
     print_number("seconds_left", p->seconds_left);
+    fprintf(stderr, ",\"forwards\":%" PRId64 ",\"reused_forwards\":%" PRId64, p->forwards,
+            p->reused_forwards);
     fprintf(stderr, ",\"memory\":%" PRIu64 ",\"memory_peak\":%" PRIu64 "}\n", p->memory,
             p->memory_peak);
 }
@@ -84,6 +86,8 @@ int cli_reporter_tell(void *user, const vmt_progress *p)
         r->started = true;
     }
     r->memory_peak = p->memory_peak;
+    r->forwards = p->forwards;
+    r->reused_forwards = p->reused_forwards;
     const double pause = r->terminal ? 0.1 : 5;
     const bool last = p->step == p->steps;
     if (r->kind == CLI_PROGRESS_JSON) {

@@ -35,6 +35,10 @@ static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
             whole = cJSON_AddNumberToObject(seconds, vmt_phase_name((enum vmt_phase)i),
                                             (double)(int64_t)(1000 * r->phase_seconds[i]) / 1000) !=
                     NULL;
+    if (whole && r->forwards)
+        whole =
+            cJSON_AddNumberToObject(root, "forwards", (double)r->forwards) != NULL &&
+            cJSON_AddNumberToObject(root, "reused_forwards", (double)r->reused_forwards) != NULL;
     if (whole && o->no_audio)
         whole = cJSON_AddTrueToObject(files, "no-audio") != NULL;
     if (whole && o->crf != MEDIA_DEFAULT_CRF)

@@ -66,16 +66,19 @@ enum vmt_status cli_fill_settings(cli_session *s, const char *method)
     if (status == VMT_OK && !preset && !strcmp(o->command, "generate") &&
         !strcmp(s->settings.preset, "paper"))
         status = vmt_settings_init(s->ctx, &s->settings, s->model, "wan");
-    /* the method gives a schedule that the other options change, wherever it stands among them */
+    /* the method gives a schedule, the mode its switches; the other options change them, wherever
+     * the two stand among them */
     for (int i = 0; !method && i < o->setting_count; i++)
         if (!strcmp(o->settings[i].name, "method"))
             method = o->settings[i].value;
     if (status == VMT_OK && method)
         status = vmt_settings_set(s->ctx, &s->settings, "method", method);
-    for (int i = 0; status == VMT_OK && i < o->setting_count; i++)
-        if (strcmp(o->settings[i].name, "method") != 0)
-            status =
-                vmt_settings_set(s->ctx, &s->settings, o->settings[i].name, o->settings[i].value);
+    for (int rest = 0; rest < 2; rest++)
+        for (int i = 0; status == VMT_OK && i < o->setting_count; i++) {
+            const cli_setting *given = &o->settings[i];
+            if (strcmp(given->name, "method") != 0 && (strcmp(given->name, "mode") != 0) == rest)
+                status = vmt_settings_set(s->ctx, &s->settings, given->name, given->value);
+        }
     return status;
 }
 

@@ -73,10 +73,12 @@ static enum vmt_status fill_settings(table_run *r, const table_case *c)
     char frames[24];
 
     VMT_TRY(cli_fill_settings(&r->s, c->method));
-    cJSON_ArrayForEach(item, c->settings)
-    {
-        VMT_TRY(vmt_settings_set(r->s.ctx, s, item->string, item->valuestring));
-    }
+    for (int rest = 0; rest < 2; rest++) /* the mode, then what changes it */
+        cJSON_ArrayForEach(item, c->settings)
+        {
+            if ((strcmp(item->string, "mode") != 0) == rest)
+                VMT_TRY(vmt_settings_set(r->s.ctx, s, item->string, item->valuestring));
+        }
     s->prompt = c->prompt;
     s->seed = (uint64_t)c->seed;
     snprintf(frames, sizeof frames, "%" PRId64, c->frames);
@@ -298,10 +300,13 @@ static bool add_head(const table_run *r, const table_case *c, const char *hash, 
 static bool add_run(const table_run *r, const vmt_clip *result, cJSON *line)
 {
     cJSON *seconds = cJSON_AddObjectToObject(line, "seconds");
-    bool good = seconds && cJSON_AddNumberToObject(line, "frames", (double)result->frames) &&
-                cJSON_AddNumberToObject(line, "width", (double)result->width) &&
-                cJSON_AddNumberToObject(line, "height", (double)result->height) &&
-                cJSON_AddNumberToObject(line, "memory_peak", (double)r->reporter.memory_peak);
+    bool good =
+        seconds && cJSON_AddNumberToObject(line, "frames", (double)result->frames) &&
+        cJSON_AddNumberToObject(line, "width", (double)result->width) &&
+        cJSON_AddNumberToObject(line, "height", (double)result->height) &&
+        cJSON_AddNumberToObject(line, "memory_peak", (double)r->reporter.memory_peak) &&
+        cJSON_AddNumberToObject(line, "forwards", (double)r->reporter.forwards) &&
+        cJSON_AddNumberToObject(line, "reused_forwards", (double)r->reporter.reused_forwards);
 
     for (int i = 0; good && i < VMT_PHASE_COUNT; i++)
         if (r->reporter.phase_seconds[i] > 0)

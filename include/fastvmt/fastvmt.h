@@ -189,6 +189,25 @@ enum vmt_ref_time {
     VMT_REF_CLEAN /* from the clean latent at timestep 0, once */
 };
 
+/* Approximations beside the method's own. */
+enum vmt_mode {
+    VMT_MODE_EXACT = 0, /* none */
+    VMT_MODE_FAST       /* those measured to be worth it, each as chosen (docs/method.md) */
+};
+
+/* What a step that is not computed takes (settings.cache). */
+enum vmt_cache_from {
+    VMT_CACHE_VELOCITY = 0, /* the line through the last two computed velocities */
+    VMT_CACHE_RESIDUAL      /* what the blocks added at the last computed step, of each pass */
+};
+
+/* What the change from step to step is estimated by (settings.cache). */
+enum vmt_cache_scale {
+    VMT_CACHE_AUTO = 0,  /* published where there is one for the model's shape, else measured */
+    VMT_CACHE_PUBLISHED, /* TeaCache's polynomial for Wan2.1 1.3B or 14B */
+    VMT_CACHE_MEASURED   /* the change of the velocity between the run's last computed steps */
+};
+
 enum vmt_init {
     VMT_INIT_REFERENCE = 0, /* start: the reference noised to the first sigma */
     VMT_INIT_NOISE          /* start: noise */
@@ -268,6 +287,11 @@ typedef struct vmt_settings {
     float shift;           /* sigma shift of the schedule */
     float strength;        /* start of the schedule's line before the shift, 0 < strength <= 1 */
     float cfg_scale;       /* classifier-free guidance; 1: one pass, no negative prompt */
+    float cfg_until;       /* both passes while sigma >= this, below the prompt's alone */
+    float cache;           /* a step is not computed while the estimated relative change since the
+                              last computed one is below this; 0: every step is computed */
+    int32_t cache_from;    /* enum vmt_cache_from: what it takes instead */
+    int32_t cache_scale;   /* enum vmt_cache_scale: what the change is estimated by */
     int32_t sampler;       /* enum vmt_sampler; transfer always uses Euler */
     int32_t init;          /* enum vmt_init */
     int32_t recompute;   /* gradient: 0 all kept, 1 block inputs and attention kept, 2 inputs only,
@@ -277,6 +301,7 @@ typedef struct vmt_settings {
     int32_t vae_tiling;  /* enum vmt_vae_tiling */
     int32_t vae_tile_stride[2]; /* blend: from tile to tile; 0: half a tile */
     vmt_attention_settings attention;
+    int32_t mode; /* enum vmt_mode; vmt_settings_set sets the approximations, too */
     vmt_motion_settings motion;
     vmt_schedule fastvmt; /* the preset's, of method fastvmt, from which the others' follow */
     char preset[VMT_OPTION_NAME_BYTES]; /* name of the preset these came from */
@@ -293,7 +318,8 @@ vmt_settings_init(vmt_ctx *ctx, vmt_settings *settings, const vmt_model *model, 
 
 /**
  * Sets one field by its option name ("steps", "amf-tile", …) from text ("50", "3x4", …).  "method"
- * sets the method's schedule, too (vmt_schedule; docs/methods.md): set it before the others.
+ * sets the method's schedule, too (vmt_schedule; docs/methods.md), and "mode" every approximation:
+ * set these two before the others.
  * Errors: VMT_E_ARG with the accepted range.
  */
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_settings_set(vmt_ctx *ctx, vmt_settings *settings,
@@ -350,6 +376,8 @@ typedef struct vmt_progress {
     int64_t step, steps;               /* within the phase; finished of all */
     int64_t inner_step, inner_steps;   /* guidance within the step; 0 of 0 where there is none */
     double loss, amf_loss, track_loss; /* of the last computed gradient; NaN before the first */
+    int64_t forwards;                  /* of sampling: whole passes of the network so far, */
+    int64_t reused_forwards;           /* and those spared: they took over what another computed */
     double seconds;                    /* since the run began */
     double seconds_left;               /* estimate; NaN when unknown */
     uint64_t memory;                   /* bytes of this run's arenas and converted weights now */
@@ -375,6 +403,7 @@ typedef struct vmt_plan {
     int64_t grid_f, grid_h, grid_w;                  /* tokens */
     int32_t steps, guided_steps;
     int32_t gradients;       /* computed, of guided_steps * inner_steps */
+    int32_t forwards;        /* whole ones, of the steps; with settings.cache the most */
     int32_t forward_blocks;  /* blocks of the network that one gradient's forwards go through */
     int32_t backward_blocks; /* and its backward; 0: the method needs none */
     int32_t recompute;       /* level chosen */

@@ -52,6 +52,8 @@ typedef struct vmt_dit_local {
     int first, last;             /* blocks */
 } vmt_dit_local;
 
+enum { VMT_DIT_RESIDUALS = 2 };
+
 /* What a run is laid out for. */
 typedef struct vmt_dit_plan {
     int64_t grid_f, grid_h, grid_w; /* tokens: latent frames, rows and columns over the patch */
@@ -60,6 +62,7 @@ typedef struct vmt_dit_plan {
     int keep_blocks; /* a backward goes through at most so many whole blocks; -1: forward only */
     int recompute;   /* 0: all kept; 1: block inputs, attention output and log-sum-exp; 2: inputs */
     vmt_dit_local local;
+    int residuals; /* forwards whose residual can be held at once, 0..VMT_DIT_RESIDUALS */
 } vmt_dit_plan;
 
 enum vmt_status vmt_dit_run_open(vmt_ctx *ctx, vmt_dit_run **run, const vmt_dit *dit,
@@ -85,6 +88,19 @@ void vmt_dit_run_trace(vmt_dit_run *run, vmt_dit_trace_fn *trace, void *user);
 enum vmt_status vmt_dit_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
                                 const vmt_tensor *latent, float timestep, const vmt_dit_text *text,
                                 bool keep);
+/* The same without `keep`; what all blocks together add to the hidden state is held as residual
+ * `slot` until the next one of that slot. */
+enum vmt_status vmt_dit_forward_hold(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
+                                     const vmt_tensor *latent, float timestep,
+                                     const vmt_dit_text *text, int slot);
+/* Velocity from a held residual in the blocks' place: embedding and head alone are computed, of
+ * this latent at this timestep. */
+enum vmt_status vmt_dit_forward_held(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
+                                     const vmt_tensor *latent, float timestep, int slot);
+/* changes[i] = |e_i - e_(i-1)| / |e_(i-1)|, sums over the elements of the time embeddings of the
+ * plan's timesteps in their order; changes[0] = 0.  [timestep_count] */
+enum vmt_status vmt_dit_time_changes(vmt_ctx *ctx, const vmt_dit_run *run, double *changes);
+
 /* dlatent = (d velocity / d latent)ᵀ dvelocity, of the last kept forward. */
 enum vmt_status vmt_dit_backward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent,
                                  const vmt_tensor *dvelocity);

@@ -83,6 +83,7 @@ struct vmt_dit_run {
     vmt_tensor branch;          /* [N, D] A, what a gate adds */
     vmt_tensor hidden;          /* [N, F] A, GELU of u */
     dit_saved scratch;          /* aliased where a forward alone allows */
+    vmt_tensor residuals[VMT_DIT_RESIDUALS]; /* [N, D] R, the first plan.residuals of them */
 
     /* backward, present if plan.keep_blocks >= 0 */
     dit_saved *saved;      /* [keep_blocks], as the recompute level says */

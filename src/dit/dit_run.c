@@ -128,6 +128,8 @@ static enum vmt_status run_layout(vmt_ctx *ctx, vmt_dit_run *run)
     VMT_TRY(vmt_take(ctx, a, &run->normed, ctx->act, VMT_SHAPE(run->tokens, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->hidden, ctx->act, VMT_SHAPE(run->tokens, c->ffn_dim)));
     VMT_TRY(take_scratch(ctx, run));
+    for (int i = 0; i < run->plan.residuals; i++)
+        VMT_TRY(vmt_take(ctx, a, &run->residuals[i], ctx->real, VMT_SHAPE(run->tokens, c->dim)));
     if (run->plan.keep_blocks < 0)
         return VMT_OK;
     VMT_TRY(take_kept(ctx, run));
@@ -353,6 +355,7 @@ typedef struct blocks_pass {
     const vmt_dit_text *text;
     int count;
     bool keep, marks_all; /* marks_all: every stage is searched for NaN, not the last alone */
+    vmt_tensor *residual; /* [N, D] R, output - input of the blocks; NULL: not wanted */
 } blocks_pass;
 
 /* Leaves the hidden state in run->x. */
@@ -381,6 +384,8 @@ static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const blocks_p
     if (count == 0 || pass->marks_all)
         VMT_TRY(vmt_mark_stage(ctx, &run->bad, 0, block_input(run, 0, count, keep)));
     VMT_TRY(trace(run, "tokens", -1, block_input(run, 0, count, keep)));
+    if (pass->residual)
+        VMT_TRY(vmt_copy(ctx, pass->residual, block_input(run, 0, count, keep)));
     for (int i = 0; i < count; i++) {
         dit_saved s = block_memory(run, i, keep);
         vmt_tensor *y = block_input(run, i + 1, count, keep);
@@ -391,7 +396,8 @@ static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const blocks_p
     }
     if (keep)
         run->kept = count;
-    return VMT_OK;
+    return pass->residual ? vmt_lincomb(ctx, pass->residual, &run->x, pass->residual, 1.0, -1.0)
+                          : VMT_OK;
 }
 
 /* What is not finite stays so in the residual stream, so its last stage tells; the same pass again,
@@ -408,6 +414,7 @@ static enum vmt_status require_finite_stages(vmt_ctx *ctx, vmt_dit_run *run,
         return VMT_OK;
     search.keep = false;
     search.marks_all = true;
+    search.residual = NULL;
     VMT_TRY(run_blocks(ctx, run, &search));
     VMT_TRY(vmt_first_marked(ctx, &run->bad, &stage));
     if (stage == 0)
@@ -431,22 +438,57 @@ static enum vmt_status load_head_modulation(vmt_ctx *ctx, vmt_dit_run *run)
     return VMT_OK;
 }
 
-enum vmt_status vmt_dit_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
-                                const vmt_tensor *latent, float timestep, const vmt_dit_text *text,
-                                bool keep)
+/* run->x to the velocity. */
+static enum vmt_status run_head(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity)
 {
     const vmt_dit *dit = run->dit;
-    const blocks_pass pass = {latent, timestep, text, (int)dit->config.layers, keep, false};
     vmt_tensor patches = patch_rows(run, &run->patches, dit->config.out_dim);
 
-    VMT_TRY(run_blocks(ctx, run, &pass));
     VMT_TRY(load_head_modulation(ctx, run));
     const vmt_tensor shift = vmt_index(&run->head_modulation, 0);
     const vmt_tensor scale = vmt_index(&run->head_modulation, 1);
     VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &run->x, &shift, &scale, dit->config.eps));
     VMT_TRY(vmt_linear(ctx, &patches, &run->normed, &dit->head, VMT_EPILOGUE_NONE));
-    VMT_TRY(vmt_unpatchify(ctx, velocity, &patches, dit->config.patch));
-    VMT_TRY(require_finite_stages(ctx, run, &pass));
+    return vmt_unpatchify(ctx, velocity, &patches, dit->config.patch);
+}
+
+static enum vmt_status whole_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
+                                     const blocks_pass *pass)
+{
+    VMT_TRY(run_blocks(ctx, run, pass));
+    VMT_TRY(run_head(ctx, run, velocity));
+    VMT_TRY(require_finite_stages(ctx, run, pass));
+    return vmt_require_finite(ctx, velocity, "DiT head");
+}
+
+enum vmt_status vmt_dit_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
+                                const vmt_tensor *latent, float timestep, const vmt_dit_text *text,
+                                bool keep)
+{
+    const int layers = (int)run->dit->config.layers;
+    const blocks_pass pass = {latent, timestep, text, layers, keep, false, NULL};
+
+    return whole_forward(ctx, run, velocity, &pass);
+}
+
+enum vmt_status vmt_dit_forward_hold(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
+                                     const vmt_tensor *latent, float timestep,
+                                     const vmt_dit_text *text, int slot)
+{
+    const int layers = (int)run->dit->config.layers;
+    const blocks_pass pass = {latent, timestep, text, layers, false, false, &run->residuals[slot]};
+
+    return whole_forward(ctx, run, velocity, &pass);
+}
+
+enum vmt_status vmt_dit_forward_held(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velocity,
+                                     const vmt_tensor *latent, float timestep, int slot)
+{
+    run->kept = run->tapped = -1;
+    VMT_TRY(find_timestep(ctx, run, timestep));
+    VMT_TRY(patch_embed(ctx, run, &run->x, latent));
+    VMT_TRY(vmt_lincomb(ctx, &run->x, &run->x, &run->residuals[slot], 1.0, 1.0));
+    VMT_TRY(run_head(ctx, run, velocity));
     return vmt_require_finite(ctx, velocity, "DiT head");
 }
 
@@ -454,7 +496,7 @@ enum vmt_status vmt_dit_tap_qk(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor 
                                const vmt_tensor **k, const vmt_tensor *latent, float timestep,
                                const vmt_dit_text *text, int block, bool keep)
 {
-    const blocks_pass pass = {latent, timestep, text, block, keep, false};
+    const blocks_pass pass = {latent, timestep, text, block, keep, false, NULL};
 
     if (block < 0 || block >= run->dit->config.layers)
         return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,
@@ -472,7 +514,7 @@ enum vmt_status vmt_dit_tap_hidden(vmt_ctx *ctx, vmt_dit_run *run, const vmt_ten
                                    const vmt_tensor *latent, float timestep,
                                    const vmt_dit_text *text, int block, bool keep)
 {
-    const blocks_pass pass = {latent, timestep, text, block + 1, keep, false};
+    const blocks_pass pass = {latent, timestep, text, block + 1, keep, false, NULL};
 
     if (block < 0 || block >= run->dit->config.layers)
         return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,

@@ -131,3 +131,24 @@ enum vmt_status dit_tables_fill(vmt_ctx *ctx, vmt_dit_run *run)
     VMT_TRY(fill_rope(ctx, run));
     return fill_times(ctx, run);
 }
+
+enum vmt_status vmt_dit_time_changes(vmt_ctx *ctx, const vmt_dit_run *run, double *changes)
+{
+    const int64_t count = run->plan.timestep_count, dim = run->dit->config.dim;
+    double *e;
+
+    VMT_TRY(vmt_alloc(ctx, (void **)&e, (size_t)(count * dim), sizeof *e));
+    vmt_tensor host = vmt_tensor_over(e, VMT_F64, VMT_SHAPE(count, dim));
+    const enum vmt_status status = vmt_download(ctx, &host, &run->time_e);
+    for (int64_t i = 0; status == VMT_OK && i < count; i++) {
+        const double *now = e + i * dim, *before = i ? now - dim : now;
+        double change = 0, size = 0;
+        for (int64_t k = 0; k < dim; k++) {
+            change += fabs(now[k] - before[k]);
+            size += fabs(before[k]);
+        }
+        changes[i] = size > 0 ? change / size : 0;
+    }
+    vmt_free(e);
+    return status;
+}

@@ -37,6 +37,9 @@ size_t vmt_free_memory(vmt_ctx *ctx);
 
 typedef struct vmt_reporter vmt_reporter;
 
+/* Sets every approximation as settings->mode has it (mode.c). */
+enum vmt_status vmt_settings_set_mode(vmt_ctx *ctx, vmt_settings *settings);
+
 /* ---- geometry */
 
 /* Sizes of a run.  Pixels: as asked, and padded to what the model needs. */

@@ -161,7 +161,9 @@ static const struct {
              {"smm-pool", "4"},           {"moft-channels", "0.125"},
              {"attention", "full"},       {"attention-window", "100%,67%,50%"},
              {"attention-tile", "0,0,0"}, {"local-phases", "reference,guidance,sampling"},
-             {"local-blocks", "0-999"}};
+             {"local-blocks", "0-999"},   {"mode", "exact"},
+             {"cfg-until", "0"},          {"cache", "0"},
+             {"cache-from", "velocity"},  {"cache-scale", "auto"}};
 
 static enum vmt_status match_one(vmt_ctx *ctx, const vmt_tensor_file *file,
                                  const vmt_settings *settings, const char *name)

@@ -57,6 +57,10 @@ static enum vmt_status layout(vmt_ctx *ctx, vmt_sample *s, vmt_arena *a)
     VMT_TRY(vmt_take(ctx, a, &s->negative_velocity, ctx->real, 4, shape));
     VMT_TRY(vmt_take(ctx, a, &s->clean, ctx->real, 4, shape));
     VMT_TRY(vmt_take(ctx, a, &s->noise, ctx->real, 4, shape));
+    for (int i = 0; i < 2 && s->spec.samples && s->spec.settings->cache > 0; i++)
+        VMT_TRY(vmt_take(ctx, a, &s->cache_velocity[i], ctx->real, 4, shape));
+    if (vmt_sample_holds_residuals(s))
+        VMT_TRY(vmt_take(ctx, a, &s->cache_latent, ctx->real, 4, shape));
     if (!s->guided)
         return VMT_OK;
     VMT_TRY(vmt_guidance_layout(ctx, a, &s->guidance, &s->spec.settings->motion, grid, c->heads,
@@ -82,6 +86,7 @@ static enum vmt_status make_schedule(vmt_ctx *ctx, vmt_sample *s)
         s->spec.transfer ? VMT_SAMPLER_EULER : (enum vmt_sampler)settings->sampler;
     const double strength = s->spec.transfer ? (double)settings->strength : 1.0;
 
+    VMT_TRY(vmt_sample_cache_check(ctx, s));
     VMT_TRY(vmt_sampler_open(ctx, &s->sampler, kind, settings->steps, (double)settings->shift,
                              strength));
     VMT_TRY(
@@ -144,6 +149,9 @@ static vmt_dit_plan dit_plan(const vmt_sample *s, int32_t recompute)
         .keep_blocks = backward ? tap_backward_blocks(s) : -1,
         .recompute = recompute,
         .local = s->local,
+        .residuals = !vmt_sample_holds_residuals(s)        ? 0
+                     : s->spec.settings->cfg_scale == 1.0F ? 1
+                                                           : 2,
     };
 }
 
@@ -160,6 +168,8 @@ static enum vmt_status count_bytes(vmt_ctx *ctx, vmt_sample *s, int32_t recomput
     *bytes = measure.peak + dit + VMT_TEXT_COUNT * text;
     if (s->spec.preview)
         *bytes += vmt_preview_bytes(&s->spec.geometry);
+    if (s->spec.samples && s->spec.settings->cache > 0 && !ctx->ops->free_bytes)
+        *bytes += 2 * sizeof(float) * (size_t)vmt_geometry_latent(&s->spec.geometry);
     return VMT_OK;
 }
 
@@ -194,6 +204,8 @@ enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, size_
     needs->recompute = s.recompute;
     needs->local = s.local;
     needs->guided = s.guided;
+    for (int64_t i = 0; status == VMT_OK && i < s.sampler.steps; i++)
+        needs->forwards += vmt_sample_passes(&s, i);
     if (status == VMT_OK && s.guided) {
         needs->forward_blocks = tap_forward_blocks(&s);
         needs->backward_blocks = tap_backward_blocks(&s);
@@ -237,7 +249,8 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
     VMT_TRY(layout(ctx, s, &measure));
     VMT_TRY(vmt_arena_open(ctx, &s->arena, measure.peak));
     vmt_reporter_memory(reporter, bytes + packed);
-    return layout(ctx, s, &s->arena);
+    VMT_TRY(layout(ctx, s, &s->arena));
+    return vmt_sample_cache_open(ctx, s);
 }
 
 static void drop_held_state(vmt_sample *s)
@@ -255,6 +268,8 @@ void vmt_sample_close(vmt_ctx *ctx, vmt_sample *s)
     for (int i = 0; i < VMT_TEXT_COUNT; i++)
         vmt_dit_text_close(ctx, s->texts[i]);
     drop_held_state(s);
+    vmt_free(s->cache_changes);
+    vmt_free(s->cache_host);
     vmt_free(s->timesteps);
     vmt_sampler_close(&s->sampler);
     *s = (vmt_sample){0};
@@ -266,24 +281,6 @@ typedef struct tap_self {
     vmt_ctx *ctx;
     vmt_sample *sample;
 } tap_self;
-
-/* s->velocity of the prompt: negative + cfg (prompt - negative). */
-static enum vmt_status prompt_velocity(vmt_ctx *ctx, vmt_sample *s, const vmt_tensor *latent,
-                                       float timestep)
-{
-    const double cfg = (double)s->spec.settings->cfg_scale;
-
-    VMT_TRY(vmt_dit_forward(ctx, s->dit, &s->velocity, latent, timestep, s->texts[VMT_TEXT_PROMPT],
-                            false));
-    VMT_TRY(vmt_reporter_tell(ctx, s->reporter, 1));
-    if (s->spec.settings->cfg_scale == 1.0F)
-        return VMT_OK;
-    VMT_TRY(vmt_dit_forward(ctx, s->dit, &s->negative_velocity, latent, timestep,
-                            s->texts[VMT_TEXT_NEGATIVE], false));
-    VMT_TRY(vmt_lincomb(ctx, &s->velocity, &s->velocity, &s->negative_velocity, 1.0, -1.0));
-    VMT_TRY(vmt_lincomb(ctx, &s->velocity, &s->negative_velocity, &s->velocity, 1.0, cfg));
-    return vmt_reporter_tell(ctx, s->reporter, 1);
-}
 
 static enum vmt_status tap_forward(void *self, vmt_taps *taps, const vmt_tensor *latent,
                                    float timestep, enum vmt_tap_text text, bool keep)
@@ -307,7 +304,7 @@ static enum vmt_status tap_forward(void *self, vmt_taps *taps, const vmt_tensor 
     }
     taps->velocity = &s->velocity;
     if (text == VMT_TAP_PROMPT)
-        return prompt_velocity(t->ctx, s, latent, timestep);
+        return vmt_sample_prompt_velocity(t->ctx, s, latent);
     return vmt_dit_forward(t->ctx, s->dit, &s->velocity, latent, timestep, rows, keep);
 }
 
@@ -424,13 +421,15 @@ enum vmt_status vmt_sample_start(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *
                             s->sampler.sigmas[0]);
 }
 
-enum { STATE_TENSORS = VMT_GUIDANCE_TENSORS + VMT_SAMPLER_MAX_LATENTS };
+enum { STATE_TENSORS = VMT_GUIDANCE_TENSORS + VMT_SAMPLER_MAX_LATENTS + VMT_CACHE_TENSORS };
 
 /* The device tensors that make up the state now. */
 static int64_t state_tensors(const vmt_sample *s, vmt_named_tensor *tensors)
 {
-    const int64_t count = vmt_guidance_state_tensors(&s->state, tensors);
-    return count + vmt_sampler_latents(&s->sampler, tensors + count);
+    int64_t count = vmt_guidance_state_tensors(&s->state, tensors);
+
+    count += vmt_sampler_latents(&s->sampler, tensors + count);
+    return count + vmt_sample_cache_tensors(s, tensors + count);
 }
 
 enum vmt_status vmt_sample_resume(vmt_ctx *ctx, vmt_sample *s, const vmt_tensor_file *file)
@@ -449,6 +448,7 @@ enum vmt_status vmt_sample_resume(vmt_ctx *ctx, vmt_sample *s, const vmt_tensor_
     s->sampler.step = step;
     vmt_guidance_rewind(&s->state);
     s->state.inner_step = inner_step;
+    VMT_TRY(vmt_sample_cache_resume(ctx, s, file));
     const int64_t count = state_tensors(s, tensors);
     for (int64_t i = 0; i < count; i++) {
         float *data;
@@ -479,6 +479,7 @@ static enum vmt_status fill_state_record(vmt_ctx *ctx, const vmt_sample *s, vmt_
         VMT_TRY(vmt_download(ctx, &host, &tensors[i].tensor));
         VMT_TRY(vmt_record_tensor(ctx, record, tensors[i].name, &host));
     }
+    VMT_TRY(vmt_sample_cache_record(ctx, s, record));
     return s->motion ? vmt_motion_record(ctx, record, s->motion) : VMT_OK;
 }
 
@@ -576,37 +577,35 @@ static enum vmt_status guide(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *moti
     return progress.status != VMT_OK ? progress.status : status;
 }
 
+static double loop_work(const vmt_sample *s)
+{
+    const bool velocity = s->guided && s->method->tap == VMT_TAP_VELOCITY;
+    double work = vmt_sample_passes_left(s);
+
+    for (int64_t i = s->sampler.step; i < s->guided; i++)
+        work += (velocity ? vmt_sample_passes(s, i) : gradient_work(s)) *
+                (double)gradients_per_step(&s->spec.settings->motion);
+    return work;
+}
+
 static enum vmt_status one_step(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
 {
     if (s->sampler.step < s->guided)
         VMT_TRY(guide(ctx, s, motion));
     vmt_dit_run_pass(s->dit, VMT_DIT_SAMPLING);
-    VMT_TRY(prompt_velocity(ctx, s, &s->state.latent, s->sampler.timesteps[s->sampler.step]));
+    VMT_TRY(vmt_sample_step_velocity(ctx, s));
     VMT_TRY(vmt_sample_preview(ctx, s));
     VMT_TRY(vmt_sampler_step(ctx, &s->sampler, &s->state.latent, &s->velocity));
     vmt_guidance_rewind(&s->state);
     VMT_TRY(vmt_require_finite(ctx, &s->state.latent, "latent"));
+    vmt_sample_count(s);
     if (s->trace)
         VMT_TRY(s->trace(ctx, s, s->trace_user, "step"));
     s->reporter->now.step = s->sampler.step;
+    s->reporter->total = s->reporter->done + loop_work(s);
     if (s->checkpoint_steps > 0 && s->sampler.step % s->checkpoint_steps == 0)
         VMT_TRY(save_state(ctx, s));
     return hold_state(ctx, s);
-}
-
-static double loop_work(const vmt_sample *s)
-{
-    const vmt_settings *settings = s->spec.settings;
-    const double passes = settings->cfg_scale == 1.0F ? 1 : 2;
-    const int64_t left = s->sampler.steps - s->sampler.step;
-    const int64_t guided = s->guided > s->sampler.step ? s->guided - s->sampler.step : 0;
-
-    const double gradient = s->guided && s->method->tap == VMT_TAP_VELOCITY ? passes
-                            : s->guided                                     ? gradient_work(s)
-                                                                            : 0;
-
-    return passes * (double)left +
-           gradient * (double)(guided * gradients_per_step(&settings->motion));
 }
 
 /* A run that was asked to stop leaves its state, with the message it already has. */

@@ -7,6 +7,7 @@
 #define VMT_PIPELINE_SAMPLE_H
 
 #include "pipeline/record.h"
+#include "sampler/step_cache.h"
 #include "vae/vae_colour.h"
 
 /* Text rows of one prompt, host memory: [count, text_dim]. */
@@ -61,6 +62,14 @@ typedef struct vmt_sample {
     vmt_tensor reference; /* its features, of the step at hand */
     vmt_reporter *reporter;
     float *timesteps; /* of the plan: the sampler's and 0 */
+    /* steps that are not computed (velocity.c) */
+    vmt_step_cache cache;
+    double *cache_changes;             /* host: of the time embedding, step by step */
+    float *cache_host;                 /* host: room for both velocities */
+    vmt_tensor cache_velocity[2];      /* of the last computed step and of the one before */
+    vmt_tensor cache_latent;           /* with residuals: the last computed step's */
+    bool cache_held;                   /* the DiT's residuals are that step's */
+    int64_t forwards, reused_forwards; /* of the step at hand, not yet in reporter->now */
     const char *checkpoint_path;
     int64_t checkpoint_steps;
     const vmt_motion *motion; /* stored with the state */
@@ -85,6 +94,7 @@ typedef struct vmt_sample_needs {
     int32_t recompute;
     vmt_dit_local local;
     int64_t guided;
+    int64_t forwards;                        /* whole ones, were every step computed */
     int32_t forward_blocks, backward_blocks; /* of the network, for one gradient */
 } vmt_sample_needs;
 
@@ -107,6 +117,42 @@ enum vmt_status vmt_sample_resume(vmt_ctx *ctx, vmt_sample *sample, const vmt_te
 
 /* The loop, from where the state stands to the end. */
 enum vmt_status vmt_sample_loop(vmt_ctx *ctx, vmt_sample *sample, const vmt_motion *motion);
+
+/* ---- velocity.c */
+
+/* VMT_E_ARG unless the settings suit the model. */
+enum vmt_status vmt_sample_cache_check(vmt_ctx *ctx, const vmt_sample *sample);
+/* Which steps will be computed: after the DiT run is open. */
+enum vmt_status vmt_sample_cache_open(vmt_ctx *ctx, vmt_sample *sample);
+
+/* sample->velocity of a latent, at the step at hand, computed. */
+enum vmt_status vmt_sample_prompt_velocity(vmt_ctx *ctx, vmt_sample *sample,
+                                           const vmt_tensor *latent);
+/* The same of the run's latent for the sampler's step, computed or from what another step held. */
+enum vmt_status vmt_sample_step_velocity(vmt_ctx *ctx, vmt_sample *sample);
+
+/* The forwards since the last call are part of the state now. */
+void vmt_sample_count(vmt_sample *sample);
+
+/* Whether reused steps take over the blocks' residuals, which the DiT run then holds. */
+bool vmt_sample_holds_residuals(const vmt_sample *sample);
+
+enum { VMT_CACHE_TENSORS = 3 };
+
+/* The device tensors that, with what the record says, decide the next steps; as
+ * vmt_sampler_latents.  The residuals are not among them: a step that reuses them computes them
+ * again from the latent they came from, to the same bits. */
+int64_t vmt_sample_cache_tensors(const vmt_sample *sample, vmt_named_tensor *tensors);
+enum vmt_status vmt_sample_cache_record(vmt_ctx *ctx, const vmt_sample *sample, vmt_record *record);
+/* sampler.step is set. */
+enum vmt_status vmt_sample_cache_resume(vmt_ctx *ctx, vmt_sample *sample,
+                                        const vmt_tensor_file *file);
+
+/* Whole forwards from the step at hand to the end, as far as that can be told now. */
+double vmt_sample_passes_left(const vmt_sample *sample);
+/* Of step i, if it is computed: one of the prompt, and one of the negative prompt where it counts.
+ */
+int vmt_sample_passes(const vmt_sample *sample, int64_t i);
 
 /* Shows what this step predicts, its velocity given, if one is due (preview.c). */
 enum vmt_status vmt_sample_preview(vmt_ctx *ctx, vmt_sample *sample);

@@ -58,6 +58,14 @@ static const option_row rows[] = {
      0,
      0},
 
+    {{"mode", "exact|fast",
+      "every approximation off, or as measured to be worth it; other options change single ones",
+      "Method"},
+     CHOICE,
+     FIELD(mode),
+     0,
+     0},
+
     {{"steps", "N", "denoising steps", "Sampling"}, INT, FIELD(steps), 1, 10000},
     {{"shift", "X", "sigma shift of the schedule", "Sampling"}, REAL, FIELD(shift), 0.01, 100},
     {{"strength", "X", "where the schedule starts, before the shift: 1 = at pure noise",
@@ -71,6 +79,34 @@ static const option_row rows[] = {
      FIELD(cfg_scale),
      0,
      100},
+    {{"cfg-until", "SIGMA",
+      "both passes of --cfg while sigma is at least this, then the prompt's alone; 0: always",
+      "Sampling"},
+     REAL,
+     FIELD(cfg_until),
+     0,
+     1},
+    {{"cache", "X",
+      "a step is not computed while the estimated change since is below this; 0: all are",
+      "Sampling"},
+     REAL,
+     FIELD(cache),
+     0,
+     10},
+    {{"cache-from", "velocity|residual",
+      "it takes the line through the last two velocities, or the blocks' last residual",
+      "Sampling"},
+     CHOICE,
+     FIELD(cache_from),
+     0,
+     0},
+    {{"cache-scale", "auto|published|measured",
+      "that estimate: a polynomial known for Wan2.1 1.3B and 14B, or what the run measures",
+      "Sampling"},
+     CHOICE,
+     FIELD(cache_scale),
+     0,
+     0},
     {{"sampler", "euler|unipc|dpmpp", "solver of generate; transfer always uses euler", "Sampling"},
      CHOICE,
      FIELD(sampler),
@@ -453,6 +489,8 @@ enum vmt_status vmt_settings_set(vmt_ctx *ctx, vmt_settings *settings, const cha
         return bad_value(ctx, row, value);
     if (row->offset == FIELD(ref_seed))
         settings->ref_seed_set = 1;
+    if (row->offset == FIELD(mode))
+        return vmt_settings_set_mode(ctx, settings);
     return row->offset == MOTION(method) ? set_schedule(ctx, settings) : VMT_OK;
 }
 

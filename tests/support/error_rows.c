@@ -484,6 +484,8 @@ const error_row error_rows[] = {
     {"Values of options", "infinite", ARGS("transfer", "--cfg", "inf"), 2, "--cfg inf: X from 0 to 100", NULL},
     {"Values of options", "unknown method", ARGS("transfer", "--method", "slowvmt"), 2, "--method slowvmt: one of fastvmt|ditflow|ditflow-10|moft|smm|motionclone|flowmotion|none|noise", NULL},
     {"Values of options", "steps guided by no method", ARGS("transfer", "--method", "none", "--guided-steps", "3"), 2, "--method none guides no step: leave --guided-steps and --guide-until out", NULL},
+    {"Values of options", "no such mode", ARGS("transfer", "--mode", "faster"), 2, "--mode faster: one of exact|fast", NULL},
+    {"Values of options", "an estimate that this model's shape lacks", ARGS("transfer", "--cache", "0.1", "--cache-scale", "published"), 2, "--cache-scale published: known of Wan2.1 text-to-video 1.3B and 14B only", NULL},
     {"Values of options", "released arithmetic of another method", ARGS("transfer", "--method", "smm", "--variant", "released"), 2, "--variant released is arithmetic of method fastvmt: smm takes paper", NULL},
     {"Values of options", "even window in the released arithmetic", ARGS("transfer", "--variant", "released", "--amf-window", "4"), 2, "variant released on 3x4 tokens: amf-window 4 must be odd and less than 6; choose it so, or variant paper", NULL},
     {"Values of options", "codec and ending differ", ARGS("transfer", "-o", "out.mp4", "--codec", "ffv1"), 2, "out.mp4: no --codec ffv1 there: .mp4 and .mov hold h264, .mkv h264, ffv1 or vp9, .webm vp9", NULL},
