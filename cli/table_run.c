@@ -45,7 +45,7 @@ static enum vmt_status take_clip(table_run *r, const table_case *c, table_clip *
 
     for (int i = 0; i < r->clip_count; i++) {
         table_clip *k = &r->clips[i];
-        if (!strcmp(k->path, c->clip) && k->frames == s->frames && k->width == s->width &&
+        if (!strcmp(k->path, c->clip_file) && k->frames == s->frames && k->width == s->width &&
             k->height == s->height && k->fps == s->fps) {
             *clip = k;
             return VMT_OK;
@@ -54,8 +54,8 @@ static enum vmt_status take_clip(table_run *r, const table_case *c, table_clip *
     while (r->clip_count == TABLE_CLIPS || (r->clip_count && r->clip_bytes > TABLE_CLIP_BYTES))
         drop_clip(r, 0);
     table_clip *k = &r->clips[r->clip_count];
-    *k = (table_clip){c->clip, s->frames, s->width, s->height, s->fps, {0}, NULL, ""};
-    r->options.reference = c->clip;
+    *k = (table_clip){c->clip_file, s->frames, s->width, s->height, s->fps, {0}, NULL, ""};
+    r->options.reference = c->clip_file;
     VMT_TRY(cli_read_reference(&r->s, &k->clip, true));
     hash_clip(k);
     r->clip_bytes += k->clip.frames * k->clip.height * k->clip.width * 3;
@@ -162,7 +162,7 @@ static enum vmt_status transfer(table_run *r, const table_case *c, const vmt_cli
 {
     const vmt_transfer_io io = {.reference = reference,
                                 .result = result,
-                                .embeddings = c->embeddings,
+                                .embeddings = c->embeddings_file,
                                 .progress = tell,
                                 .progress_user = r};
 

@@ -258,6 +258,19 @@ def main():
     write("config", "official", json.dumps({
         "_class_name": "WanModel", "dim": 1536, "eps": 1e-06, "ffn_dim": 8960, "freq_dim": 256, "in_dim": 16,
         "model_type": "t2v", "num_heads": 12, "num_layers": 30, "out_dim": 16, "text_len": 512}))
+    cases = [{"clip": "a.y4m", "prompt": "a fox"},
+             {"arm": "x <&|>", "clip": "a.y4m", "prompt": "a fox", "method": "none", "seed": 1, "frames": 9, "subject": "fox",
+              "embeddings": "e.safetensors", "path": [[1, 2], [3.5, 4e2]], "settings": {"steps": 10, "cfg": "4.5"}},
+             {"clip": "b", "prompt": "p", "path": "absent.json"},
+             {"claim": {"a": "x <&|>", "b": "default", "baseline": "z", "scores": ["fidelity", "flicker", "?"], "margin": 0.1}}]
+    rows = [{"hash": f"{i:064x}", "arm": arm, "clip": clip, "prompt": "a fox", "seed": seed, "video": "videos/a.gif", "memory_peak": 1e6,
+             "seconds": {"text": 0.1, "extract": 1, "sample": 2.5, "decode": 0.5}, "losses": [[3, 2.5], [None, 1]],
+             "scores": {"path_correlation": i / 9, "fidelity": 1 / (i + 1), "flicker": i, "speed_ratio": None}, "backend": "cpu"}
+            for i, (arm, clip, seed) in enumerate((a, c, s) for a in ("x <&|>", "default", "z") for c in ("a.y4m", "b") for s in (1, 2))]
+    rows += [rows[0] | {"error": "no"}, rows[1] | {"hash": "f" * 64, "error": None}]
+    lines = lambda objects: "# a comment\n\n" + "\n".join(json.dumps(o) for o in objects)
+    write("table", "manifest", lines(cases))
+    write("table", "both", lines(cases + rows) + "\n" + json.dumps(rows[3])[:40])
     write("clean", "entities", "a &amp;lt;red&eacute; car&nbsp; on\u3000snow\r\n \ufb01n e\u0301 \u00bd&#x1F41D;&#62")
     write("clean", "widths", "\uff21\uff22\u3000\u201cquoted\u201d \u4e00\u53ea\u732b \U0001f408\u200d\u2b1b \x1b[31mred\x1b[0m")
     write("spiece", "small", spiece())

@@ -345,14 +345,27 @@ static enum vmt_status keep_latest(vmt_ctx *ctx, table_results *latest,
     return VMT_OK;
 }
 
-enum vmt_status table_report_write(vmt_ctx *ctx, const table_results *results,
-                                   const table_manifest *manifest, const char *folder)
+/* Closes both; what could not be written is memory that was not there. */
+static enum vmt_status close_doc(vmt_ctx *ctx, report_doc *doc, enum vmt_status status)
 {
-    char *text[2] = {NULL, NULL};
-    size_t length[2];
+    FILE *files[] = {doc->markdown, doc->html};
+
+    for (int i = 0; i < 2; i++) {
+        const bool good = !files[i] || !ferror(files[i]);
+        if (files[i] && (fclose(files[i]) || !good) && status == VMT_OK)
+            status = vmt_fail(ctx, VMT_E_MEMORY, "out of memory for a report");
+    }
+    return status;
+}
+
+enum vmt_status table_report_render(vmt_ctx *ctx, const table_results *results,
+                                    const table_manifest *manifest, const char *folder,
+                                    table_report_texts *texts)
+{
     table_results latest;
     table_report *r = NULL;
 
+    *texts = (table_report_texts){0};
     if (!any_success(results))
         return vmt_fail(ctx, VMT_E_ARG, "%s: no results to report", folder);
     VMT_TRY(vmt_alloc(ctx, (void **)&r, 1, sizeof *r));
@@ -366,23 +379,35 @@ enum vmt_status table_report_write(vmt_ctx *ctx, const table_results *results,
                         .replaced = results->count - latest.count,
                         .manifest = manifest,
                         .folder = folder};
-    r->doc.markdown = open_memstream(&text[0], &length[0]);
-    r->doc.html = r->doc.markdown ? open_memstream(&text[1], &length[1]) : NULL;
+    r->doc.markdown = open_memstream(&texts->markdown, &texts->markdown_length);
+    r->doc.html = r->doc.markdown ? open_memstream(&texts->html, &texts->html_length) : NULL;
     status =
         r->doc.html ? write_parts(r) : vmt_fail(ctx, VMT_E_MEMORY, "out of memory for a report");
-    FILE *files[] = {r->doc.markdown, r->doc.html};
-    for (int i = 0; i < 2; i++) {
-        const bool good = !files[i] || !ferror(files[i]);
-        if (files[i] && (fclose(files[i]) || !good) && status == VMT_OK)
-            status = vmt_fail(ctx, VMT_E_MEMORY, "out of memory for a report");
-    }
-    if (status == VMT_OK)
-        status = write_file(ctx, folder, "report.md", text[0], length[0]);
-    if (status == VMT_OK)
-        status = write_file(ctx, folder, "report.html", text[1], length[1]);
-    free(text[0]);
-    free(text[1]);
+    status = close_doc(ctx, &r->doc, status);
     vmt_free(latest.rows);
     vmt_free(r);
+    if (status != VMT_OK)
+        table_report_texts_free(texts);
+    return status;
+}
+
+void table_report_texts_free(table_report_texts *texts)
+{
+    free(texts->markdown);
+    free(texts->html);
+    *texts = (table_report_texts){0};
+}
+
+enum vmt_status table_report_write(vmt_ctx *ctx, const table_results *results,
+                                   const table_manifest *manifest, const char *folder)
+{
+    table_report_texts texts;
+
+    VMT_TRY(table_report_render(ctx, results, manifest, folder, &texts));
+    enum vmt_status status =
+        write_file(ctx, folder, "report.md", texts.markdown, texts.markdown_length);
+    if (status == VMT_OK)
+        status = write_file(ctx, folder, "report.html", texts.html, texts.html_length);
+    table_report_texts_free(&texts);
     return status;
 }

@@ -16,6 +16,18 @@
 enum vmt_status table_report_write(vmt_ctx *ctx, const table_results *results,
                                    const table_manifest *manifest, const char *folder);
 
+/* Both texts, free with table_report_texts_free. */
+typedef struct table_report_texts {
+    char *markdown, *html;
+    size_t markdown_length, html_length;
+} table_report_texts;
+
+/** The same into memory; videos are read from `folder`.  Errors: VMT_E_ARG, VMT_E_MEMORY. */
+enum vmt_status table_report_render(vmt_ctx *ctx, const table_results *results,
+                                    const table_manifest *manifest, const char *folder,
+                                    table_report_texts *texts);
+void table_report_texts_free(table_report_texts *texts);
+
 /* ---- for the files of the report */
 
 enum { REPORT_MOST_ARMS = 64 };

@@ -99,16 +99,17 @@ static const table_row *find_video(const table_report *r, const table_row *of, c
 }
 
 /* Results may come from anywhere: which file is read for the page, the manifest says. */
-static bool is_ours(const table_report *r, const char *clip)
+static const char *reference_of(const table_report *r, const char *clip)
 {
     for (int64_t i = 0; i < r->manifest->count; i++)
         if (!strcmp(r->manifest->cases[i].clip, clip))
-            return true;
-    return false;
+            return r->manifest->cases[i].clip_file;
+    return NULL;
 }
 
 static enum vmt_status clip_row(table_report *r, const table_row *of, size_t *bytes)
 {
+    const char *reference = reference_of(r, of->clip);
     FILE *html = r->doc.html;
 
     fputs("<tr><td>", html);
@@ -116,8 +117,8 @@ static enum vmt_status clip_row(table_report *r, const table_row *of, size_t *by
     fputs("<br>", html);
     report_escape(html, of->prompt);
     fprintf(html, "<br>seed %.0f</td><td>", of->seed);
-    if (is_ours(r, of->clip))
-        VMT_TRY(show(r, of->clip, bytes));
+    if (reference)
+        VMT_TRY(show(r, reference, bytes));
     else
         fputs("(not in the manifest)", html);
     fputs("</td>", html);

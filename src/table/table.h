@@ -19,6 +19,7 @@ typedef struct table_case {
     int64_t line; /* of the manifest, from 1 */
     const char *arm, *clip, *prompt;
     const char *method, *subject, *embeddings; /* NULL: not given */
+    char *clip_file, *embeddings_file;         /* where they lie: beside the manifest */
     const cJSON *settings;                     /* object of texts, or NULL */
     int64_t seed, frames;                      /* frames 0: the clip's */
     double (*path)[2];                         /* x, y of each frame, pixels; NULL: not known */

@@ -120,26 +120,52 @@ static enum vmt_status copy_path(vmt_ctx *ctx, table_case *c, const cJSON *array
     return VMT_OK;
 }
 
-/* In the line, or in a file {"path": [...]}. */
-static enum vmt_status take_path(vmt_ctx *ctx, table_case *c, const char *label)
+/* A file that a manifest names lies beside it, unless its path is absolute; "-" is standard
+ * input. */
+static enum vmt_status find_file(vmt_ctx *ctx, char **file, const char *manifest, const char *name)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(c->root, "path");
+    const char *slash = strrchr(manifest, '/');
+    const bool as_it_is = !slash || *name == '/' || !strcmp(name, "-");
+    const size_t folder = as_it_is ? 0 : (size_t)(slash - manifest) + 1, length = strlen(name) + 1;
+
+    VMT_TRY(vmt_alloc(ctx, (void **)file, folder + length, 1));
+    memcpy(*file, manifest, folder);
+    memcpy(*file + folder, name, length);
+    return VMT_OK;
+}
+
+/* {"path": [...]} */
+static enum vmt_status read_path(vmt_ctx *ctx, table_case *c, const char *name, const char *label)
+{
     vmt_mapped_file file;
     cJSON *root = NULL;
 
-    if (!item || !cJSON_IsString(item))
-        return item ? copy_path(ctx, c, item, label) : VMT_OK;
-    VMT_TRY(vmt_prefix(ctx, vmt_mapped_file_open(ctx, &file, item->valuestring), "%s", label));
-    enum vmt_status status = vmt_json_parse(ctx, &root, file.bytes, file.length, item->valuestring);
+    VMT_TRY(vmt_prefix(ctx, vmt_mapped_file_open(ctx, &file, name), "%s", label));
+    enum vmt_status status = vmt_json_parse(ctx, &root, file.bytes, file.length, name);
     vmt_mapped_file_close(&file);
     if (status == VMT_OK)
-        status =
-            copy_path(ctx, c, cJSON_GetObjectItemCaseSensitive(root, "path"), item->valuestring);
+        status = copy_path(ctx, c, cJSON_GetObjectItemCaseSensitive(root, "path"), name);
     cJSON_Delete(root);
     return vmt_prefix(ctx, status, "%s", label);
 }
 
-static enum vmt_status take_case(vmt_ctx *ctx, table_case *c, const char *label)
+/* In the line, or in a file. */
+static enum vmt_status take_path(vmt_ctx *ctx, table_case *c, const char *manifest,
+                                 const char *label)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(c->root, "path");
+    char *name;
+
+    if (!item || !cJSON_IsString(item))
+        return item ? copy_path(ctx, c, item, label) : VMT_OK;
+    VMT_TRY(find_file(ctx, &name, manifest, item->valuestring));
+    const enum vmt_status status = read_path(ctx, c, name, label);
+    vmt_free(name);
+    return status;
+}
+
+static enum vmt_status take_case(vmt_ctx *ctx, table_case *c, const char *manifest,
+                                 const char *label)
 {
     VMT_TRY(check_keys(ctx, c->root, case_keys, label));
     VMT_TRY(take_text(ctx, &c->clip, c->root, "clip", true, label));
@@ -153,7 +179,10 @@ static enum vmt_status take_case(vmt_ctx *ctx, table_case *c, const char *label)
     VMT_TRY(take_settings(ctx, c, label));
     if (!c->arm)
         c->arm = c->method ? c->method : "default";
-    return take_path(ctx, c, label);
+    VMT_TRY(find_file(ctx, &c->clip_file, manifest, c->clip));
+    if (c->embeddings)
+        VMT_TRY(find_file(ctx, &c->embeddings_file, manifest, c->embeddings));
+    return take_path(ctx, c, manifest, label);
 }
 
 static enum vmt_status take_claim(vmt_ctx *ctx, table_claim *claim, const cJSON *object,
@@ -184,6 +213,14 @@ static enum vmt_status take_claim(vmt_ctx *ctx, table_claim *claim, const cJSON 
 
 /* ---- the file */
 
+static void free_case(table_case *c)
+{
+    vmt_free(c->path);
+    vmt_free(c->clip_file);
+    vmt_free(c->embeddings_file);
+    cJSON_Delete(c->root);
+}
+
 static enum vmt_status take_line(vmt_ctx *ctx, table_manifest *m, const unsigned char *bytes,
                                  size_t length, int64_t number, const char *path)
 {
@@ -206,13 +243,11 @@ static enum vmt_status take_line(vmt_ctx *ctx, table_manifest *m, const unsigned
     }
     table_case *to = &m->cases[m->count];
     *to = (table_case){.root = root, .line = number};
-    const enum vmt_status status = take_case(ctx, to, label);
-    if (status == VMT_OK) {
+    const enum vmt_status status = take_case(ctx, to, path, label);
+    if (status == VMT_OK)
         m->count++;
-        return VMT_OK;
-    }
-    vmt_free(to->path);
-    cJSON_Delete(root);
+    else
+        free_case(to);
     return status;
 }
 
@@ -276,10 +311,8 @@ enum vmt_status table_manifest_read(vmt_ctx *ctx, table_manifest *m, const char 
 
 void table_manifest_free(table_manifest *m)
 {
-    for (int64_t i = 0; i < m->count; i++) {
-        vmt_free(m->cases[i].path);
-        cJSON_Delete(m->cases[i].root);
-    }
+    for (int64_t i = 0; i < m->count; i++)
+        free_case(&m->cases[i]);
     for (int64_t i = 0; i < m->claim_count; i++)
         cJSON_Delete(m->claims[i].root);
     vmt_free(m->cases);

@@ -25,9 +25,9 @@ enum { TIMEOUT = 300 };
 
 static const char cases[] =
     "# two arms\n"
-    "{\"clip\":\"" FOLDER "/ref.y4m\",\"prompt\":\"a fox on snow\",\"seed\":1,"
+    "{\"clip\":\"ref.y4m\",\"prompt\":\"a fox on snow\",\"seed\":1,"
     "\"method\":\"fastvmt\",\"settings\":{\"guided-steps\":1,\"inner-steps\":2}}\n"
-    "{\"clip\":\"" FOLDER "/ref.y4m\",\"prompt\":\"a fox on snow\",\"seed\":1,"
+    "{\"clip\":\"ref.y4m\",\"prompt\":\"a fox on snow\",\"seed\":1,"
     "\"method\":\"none\"}\n";
 
 static void expect(cli_result r, int code, const char *output)

@@ -16,13 +16,16 @@ enum { TIMEOUT = 300 };
 
 #define MODEL SOURCE_ROOT "/models/tiny"
 #define TABLE(...)                                                                                 \
-    CLI(TIMEOUT, "bench", "table", "table_run.jsonl", "-m", MODEL, "-o", "table_run", "--backend", \
-        "cpu", "--steps", "2", "--inner-steps", "2", __VA_ARGS__)
+    CLI(TIMEOUT, "bench", "table", "table_run_in/table_run.jsonl", "-m", MODEL, "-o", "table_run", \
+        "--backend", "cpu", "--steps", "2", "--inner-steps", "2", __VA_ARGS__)
 
+/* A manifest and its clip, in a folder of their own. */
 static void write_manifest(const char *more)
 {
     char text[2048];
 
+    folder_new("table_run_in");
+    test_write_square("table_run_in/table_run.y4m");
     snprintf(
         text, sizeof text,
         "{\"arm\":\"guided\",\"clip\":\"table_run.y4m\",\"prompt\":\"a fox on snow\",\"seed\":1,"
@@ -30,7 +33,7 @@ static void write_manifest(const char *more)
         "{\"arm\":\"bare\",\"method\":\"none\",\"clip\":\"table_run.y4m\","
         "\"prompt\":\"a fox on snow\",\"seed\":1}\n%s",
         more);
-    file_write("table_run.jsonl", text, strlen(text));
+    file_write("table_run_in/table_run.jsonl", text, strlen(text));
 }
 
 static void expect(cli_result r, int code, const char *output, const char *error)
@@ -65,7 +68,6 @@ static void cases_run_once(void **state)
 {
     (void)state;
     folder_remove("table_run");
-    test_write_square("table_run.y4m");
     write_manifest("{\"clip\":\"table_run.y4m\"}\n");
     expect(TABLE("--list"), 5, "2 cases to do; no times", "table_run.jsonl line 3: no \"prompt\"");
     assert_false(file_exists("table_run"));
@@ -88,18 +90,24 @@ static void cases_run_once(void **state)
     expect(TABLE("--videos", "none"), 5, "0 cases run, 2 were there, 0 failed", "line 3");
     expect(TABLE("--list"), 5, "0 cases to do", "line 3");
     expect(CLI(TIMEOUT, "bench", "table", "-o", "table_run", "--report"), 0, "wrote table_run", "");
+    /* the page's references are read from where the manifest lies, too */
+    expect(TABLE("--report"), 5, "wrote table_run", "line 3");
+    size_t length;
+    char *page = (char *)file_read("table_run/report.html", &length);
+    assert_non_null(memmem(page, length, "data:image/gif", 14));
+    assert_null(memmem(page, length, "(cannot be read)", 16));
+    free(page);
 }
 
 static void failures_leave_the_rest(void **state)
 {
     (void)state;
     folder_remove("table_run");
-    test_write_square("table_run.y4m");
     write_manifest("{\"arm\":\"gone\",\"clip\":\"absent.y4m\",\"prompt\":\"a fox\"}\n"
                    "{\"arm\":\"odd\",\"clip\":\"table_run.y4m\",\"prompt\":\"a fox\","
                    "\"settings\":{\"steps\":\"many\"}}\n");
     expect(TABLE("--jobs", "2", "--videos", "none"), 4, "2 cases run, 0 were there, 2 failed",
-           "case of line 3 (gone): absent.y4m");
+           "case of line 3 (gone): table_run_in/absent.y4m");
     /* other settings are other cases */
     expect(TABLE("--videos", "none", "--cfg", "2", "--shard", "1/4"), 0,
            "1 cases run, 0 were there, 0 failed", "");

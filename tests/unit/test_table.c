@@ -55,6 +55,8 @@ static void manifest_is_read(void **state)
     assert_int_equal(m.claim_count, 1);
     assert_true(fabs(m.claims[0].margin - 0.1) < 1e-12);
     assert_string_equal(m.cases[0].arm, "default");
+    assert_string_equal(m.cases[0].clip_file, "a.y4m");
+    assert_null(m.cases[0].embeddings_file);
     assert_int_equal(m.cases[1].line, 5);
     assert_int_equal(m.cases[1].seed, 7);
     assert_int_equal(m.cases[1].path_count, 2);
@@ -63,6 +65,37 @@ static void manifest_is_read(void **state)
     assert_string_equal(cJSON_GetObjectItem(m.cases[1].settings, "cfg")->valuestring, "4.5");
     assert_string_equal(cJSON_GetObjectItem(m.cases[1].settings, "lr-first")->valuestring, "0.25");
     table_manifest_free(&m);
+}
+
+/* A manifest can be moved with its clips, and read from anywhere. */
+static void files_lie_beside_the_manifest(void **state)
+{
+    static const struct {
+        const char *clip, *file;
+    } rows[] = {{"a.y4m", "table.beside/a.y4m"},
+                {"../b/%04d.png", "table.beside/../b/%04d.png"},
+                {"/c.mp4", "/c.mp4"},
+                {"-", "-"}};
+    char line[256];
+    table_manifest m;
+    (void)state;
+
+    folder_new("table.beside");
+    write_text("table.beside/path.json", "{\"path\": [[1, 2], [3, 4]]}");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(line, sizeof line,
+                 "{\"clip\": \"%s\", \"prompt\": \"p\", \"embeddings\": \"%s\", \"path\": "
+                 "\"path.json\"}",
+                 rows[i].clip, rows[i].clip);
+        write_text("table.beside/m.jsonl", line);
+        CHECK_OK(&ctx, table_manifest_read(&ctx, &m, "table.beside/m.jsonl"));
+        assert_int_equal(m.count, 1);
+        assert_string_equal(m.cases[0].clip, rows[i].clip); /* the name that results go by */
+        assert_string_equal(m.cases[0].clip_file, rows[i].file);
+        assert_string_equal(m.cases[0].embeddings_file, rows[i].file);
+        assert_int_equal(m.cases[0].path_count, 2);
+        table_manifest_free(&m);
+    }
 }
 
 static void broken_lines_are_named(void **state)
@@ -420,6 +453,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(manifest_is_read),
+        cmocka_unit_test(files_lie_beside_the_manifest),
         cmocka_unit_test(broken_lines_are_named),
         cmocka_unit_test(hostile_lines_are_survived),
         cmocka_unit_test(results_come_back),

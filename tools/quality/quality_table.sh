@@ -20,9 +20,10 @@ if [ "${Y4M:-}" ]; then
         done
 fi
 python3 - "$out" "${Y4M:-}" "${SEEDS:-17}" "${MORE:-4}" >"$out/manifest.jsonl" <<'PYTHON'
-import json, pathlib, sys
+import json, os, pathlib, sys
 
-out, y4m, seeds, more = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+y4m, seeds, more = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+folder = os.path.relpath(os.path.realpath("demo/table"), os.path.realpath(sys.argv[1]))  # names begin at the manifest
 methods = ["fastvmt", "ditflow-10", "none", "noise", "ditflow", "motionclone", "moft", "smm", "flowmotion"]
 arms = {m: (m, {}) for m in methods}
 arms |= {
@@ -42,11 +43,11 @@ for seed in range(1, max(seeds, more) + 1):
         for arm, (method, settings) in arms.items():
             if seed > (seeds if arm in methods[:3] else more):
                 continue
-            case = {"arm": arm, "method": method, "clip": "demo/table/" + clip["file"], "prompt": clip["prompt"], "seed": seed,
+            case = {"arm": arm, "method": method, "clip": f"{folder}/{clip['file']}", "prompt": clip["prompt"], "seed": seed,
                     "settings": settings, "subject": clip["subject"], "path": clip["path"]}
             if y4m:
-                case["clip"] = f"{out}/{pathlib.Path(clip['file']).stem}.y4m"
-                case["embeddings"] = f"{out}/{clip['prompt'].replace(' ', '_')}.safetensors"
+                case["clip"] = f"{pathlib.Path(clip['file']).stem}.y4m"
+                case["embeddings"] = f"{clip['prompt'].replace(' ', '_')}.safetensors"
             print(json.dumps(case))
 print(json.dumps({"claim": {"a": "fastvmt", "b": "ditflow-10", "baseline": "none", "margin": 0.05,
                             "scores": ["path_correlation", "fidelity", "subject_likeness", "subject_found", "smoothness", "flicker"]}}))
