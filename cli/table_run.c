@@ -195,7 +195,7 @@ static enum vmt_status score_path(table_run *r, const table_case *c, const vmt_c
     if (status == VMT_OK) {
         const bool moves = table_path_agreement(&correlation, &distance, seen, c->path, count);
         if (!add_score(scores, "path_correlation", moves, correlation) ||
-            !add_score(scores, "path_distance", count > 1, distance))
+            !add_score(scores, "path_distance", true, distance))
             status = vmt_fail(r->s.ctx, VMT_E_MEMORY, "out of memory for the scores");
     }
     vmt_free(seen);

@@ -11,7 +11,7 @@
 typedef struct flow_sums {
     double weight, error, reference; /* lengths: of the difference, of the reference's motion */
     double products, lengths;        /* where both move */
-    bool moves;                      /* the reference, anywhere */
+    bool moves, result_moves;        /* anywhere */
 } flow_sums;
 
 static void add_flow(flow_sums *s, double ax, double ay, double bx, double by, double weight)
@@ -22,6 +22,7 @@ static void add_flow(flow_sums *s, double ax, double ay, double bx, double by, d
     s->error += weight * hypot(ax - bx, ay - by);
     s->reference += weight * a;
     s->moves |= weight > 0 && a >= SCORE_STILL;
+    s->result_moves |= weight > 0 && b >= SCORE_STILL;
     if (a >= SCORE_STILL && b >= SCORE_STILL) {
         s->products += weight * (ax * bx + ay * by);
         s->lengths += weight * a * b;
@@ -37,6 +38,8 @@ static void set_cosine(score_report *report, enum score_id id, const flow_sums *
         score_undefined(report, id, nowhere);
     else if (!s->moves)
         score_undefined(report, id, still);
+    else if (!s->result_moves)
+        score_undefined(report, id, "nothing moves in the result");
     else
         score_set(report, id, s->lengths > 0 ? s->products / s->lengths : 0);
 }
@@ -60,6 +63,7 @@ void score_compare_flow(score_report *report, const score_side *a, const score_s
         all.products += step.products;
         all.lengths += step.lengths;
         all.moves |= step.moves;
+        all.result_moves |= step.result_moves;
     }
     set_cosine(report, SCORE_FLOW_COSINE, &all);
     if (all.weight > 0)

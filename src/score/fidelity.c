@@ -158,28 +158,32 @@ static int64_t take_steps(steps *to, const score_piece *piece, int64_t most)
 static void set_scores(score_report *report, const way *reference, const way *result)
 {
     static const char still[] = "nothing moves in the reference";
+    static const char frozen[] = "nothing moves in the result";
     static const enum score_id all[] = {SCORE_FIDELITY, SCORE_PLACED, SCORE_SPEED_RATIO};
 
     report->reference_tracks = (int64_t)reference->all;
     report->result_tracks = (int64_t)result->all;
     report->reference_moving = (int64_t)reference->moving;
     report->result_moving = (int64_t)result->moving;
-    if (reference->any_step)
-        score_set(report, SCORE_FIDELITY_PUBLISHED,
-                  result->all > 0 ? result->published / result->all : 0);
+    if (reference->any_step && result->any_step)
+        score_set(report, SCORE_FIDELITY_PUBLISHED, result->published / result->all);
     else
-        score_undefined(report, SCORE_FIDELITY_PUBLISHED, still);
+        score_undefined(report, SCORE_FIDELITY_PUBLISHED, reference->any_step ? frozen : still);
     if (!(reference->moving > 0)) {
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
             score_undefined(report, all[i], still);
         return;
     }
-    /* a result in which nothing moves has no way back, and 0 there */
-    const double back = result->moving > 0 ? 1 / result->moving : 0;
-    score_set(report, SCORE_FIDELITY,
-              (reference->alike / reference->moving + back * result->alike) / 2);
-    score_set(report, SCORE_PLACED,
-              (reference->placed / reference->moving + back * result->placed) / 2);
+    /* what does not move has no direction that could be right or wrong */
+    if (result->moving > 0) {
+        score_set(report, SCORE_FIDELITY,
+                  (reference->alike / reference->moving + result->alike / result->moving) / 2);
+        score_set(report, SCORE_PLACED,
+                  (reference->placed / reference->moving + result->placed / result->moving) / 2);
+    } else {
+        score_undefined(report, SCORE_FIDELITY, frozen);
+        score_undefined(report, SCORE_PLACED, frozen);
+    }
     if (reference->own_speed > 0)
         score_set(report, SCORE_SPEED_RATIO, reference->placed_speed / reference->own_speed);
     else

@@ -76,6 +76,7 @@ typedef struct score_kind {
     const char *unit; /* "" where there is none */
     enum score_better better;
     const char *about; /* a few words */
+    int digits;        /* behind the point, in a table of means */
 } score_kind;
 
 typedef struct score_report {

@@ -7,36 +7,45 @@
 #include <stdlib.h>
 #include <string.h>
 
-const report_score report_scores[] = {
-    {"path_correlation", "path", false, 3},
-    {"path_distance", "path distance, px", true, 1},
-    {"subject_found", "subject found", false, 3},
-    {"subject_likeness", "subject likeness", false, 3},
-    {"fidelity", "fidelity", false, 3},
-    {"fidelity_published", "fidelity, published", false, 3},
-    {"placed", "placed", false, 3},
-    {"speed_ratio", "speed ratio", false, 3},
-    {"flow_cosine", "flow cosine", false, 3},
-    {"flow_error_relative", "flow error, relative", true, 3},
-    {"smoothness", "smoothness", false, 4},
-    {"flicker", "flicker", true, 3},
-    {"luma_jitter", "luma jitter", true, 3},
-    {"first_jump", "first jump", true, 2},
-    {"warp_error", "warp error", true, 6},
-    {"leak_ssim", "leak, SSIM", true, 3},
-    {"leak_psnr", "leak, PSNR", true, 2},
-    {"colour_distance", "colour distance", false, 3},
-    {"sharpness", "sharpness", false, 1},
-    {"saturated", "saturated", true, 4},
-    {NULL, NULL, false, 0},
+/* What a result has beside those of score.h. */
+static const score_kind own_scores[] = {
+    {"path_correlation", "", SCORE_HIGHER, "the object's path and the one it should take", 3},
+    {"path_distance", "px", SCORE_LOWER, "mean distance of both", 1},
+    {"subject_found", "", SCORE_HIGHER, "share in which the named subject is the nearest", 3},
+    {"subject_likeness", "", SCORE_HIGHER, "to the named subject, less that to all others", 3},
 };
 
-const report_score *report_score_of(const char *name)
+enum { OWN_SCORES = sizeof own_scores / sizeof *own_scores };
+
+const score_kind *report_score_at(int at)
 {
-    for (const report_score *s = report_scores; s->name; s++)
-        if (!strcmp(s->name, name))
-            return s;
+    if (at < OWN_SCORES)
+        return &own_scores[at];
+    return at < OWN_SCORES + SCORE_COUNT ? score_kind_of((enum score_id)(at - OWN_SCORES)) : NULL;
+}
+
+const score_kind *report_score_of(const char *name)
+{
+    const score_kind *score;
+
+    for (int i = 0; (score = report_score_at(i)); i++)
+        if (!strcmp(score->name, name))
+            return score;
     return NULL;
+}
+
+double report_goodness(const score_kind *score, double value)
+{
+    switch (score->better) {
+    case SCORE_LOWER:
+        return -value;
+    case SCORE_NEAR_ONE:
+        return -fabs(value - 1);
+    case SCORE_HIGHER:
+    case SCORE_NEAR_REFERENCE:
+        break;
+    }
+    return value;
 }
 
 /* ---- arms */
@@ -123,7 +132,7 @@ int64_t report_mean(const table_report *r, const char *arm, const char *score, d
     return count;
 }
 
-static bool is_known(const table_report *r, const report_score *score)
+static bool is_known(const table_report *r, const score_kind *score)
 {
     double mean, error;
 
@@ -167,23 +176,35 @@ static void write_costs(table_report *r)
 
 enum { COLUMNS = 7 }; /* scores of one table */
 
-static void write_scores(table_report *r, const report_score *const *scores, int count)
+/* "0.61 ± 0.02", in brackets of how many cases if not of all. */
+static void write_mean(const table_report *r, const report_arm *arm, const score_kind *score,
+                       char cell[64])
+{
+    double mean, error;
+    const int64_t count = report_mean(r, arm->name, score->name, &mean, &error);
+    int used =
+        snprintf(cell, 64, count ? "%.*f ± %.*f" : "-", score->digits, mean, score->digits, error);
+
+    if (count && count < arm->count && used > 0 && used < 64)
+        snprintf(cell + used, 64 - (size_t)used, " (%lld)", (long long)count);
+}
+
+static void write_scores(table_report *r, const score_kind *const *scores, int count)
 {
     const char *head[COLUMNS + 1] = {"arm"};
+    char titles[COLUMNS][64];
 
-    for (int c = 0; c < count; c++)
-        head[c + 1] = scores[c]->title;
+    for (int c = 0; c < count; c++) {
+        snprintf(titles[c], 64, "%s%s%s", scores[c]->name, scores[c]->unit[0] ? ", " : "",
+                 scores[c]->unit);
+        head[c + 1] = titles[c];
+    }
     report_table_begin(&r->doc, head, count + 1);
     for (int i = 0; i < r->arm_count; i++) {
         char cells[COLUMNS][64];
         const char *row[COLUMNS + 1] = {r->arms[i].name};
         for (int c = 0; c < count; c++) {
-            double mean, error;
-            if (report_mean(r, r->arms[i].name, scores[c]->name, &mean, &error))
-                snprintf(cells[c], 64, "%.*f ± %.*f", scores[c]->digits, mean, scores[c]->digits,
-                         error);
-            else
-                snprintf(cells[c], 64, "-");
+            write_mean(r, &r->arms[i], scores[c], cells[c]);
             row[c + 1] = cells[c];
         }
         report_table_row(&r->doc, row, count + 1);
@@ -193,17 +214,18 @@ static void write_scores(table_report *r, const report_score *const *scores, int
 
 static void write_all_scores(table_report *r)
 {
-    const report_score *some[COLUMNS];
+    const score_kind *some[COLUMNS], *score;
     int count = 0;
 
     report_heading(&r->doc, "Scores");
     report_text(&r->doc,
                 "Mean ± standard error over an arm's cases. What they mean: docs/scores.md "
-                "and docs/table.md.");
-    for (const report_score *s = report_scores; s->name; s++) {
-        if (is_known(r, s))
-            some[count++] = s;
-        if (count == COLUMNS || (count && !s[1].name)) {
+                "and docs/table.md. In brackets: how many cases have the score, where it is "
+                "undefined in others, as a direction is of a result in which nothing moves.");
+    for (int i = 0; (score = report_score_at(i)); i++) {
+        if (is_known(r, score))
+            some[count++] = score;
+        if (count == COLUMNS || (count && !report_score_at(i + 1))) {
             write_scores(r, some, count);
             count = 0;
         }
@@ -212,13 +234,13 @@ static void write_all_scores(table_report *r)
 
 static void write_clips(table_report *r)
 {
-    const report_score *score = report_score_of("path_correlation");
+    const score_kind *score = report_score_of("path_correlation");
     const char *head[REPORT_MOST_ARMS + 1] = {"clip"};
 
     if (!is_known(r, score))
         score = report_score_of("fidelity");
     report_heading(&r->doc, "Each clip");
-    report_text(&r->doc, "Means of the score \"%s\".", score->title);
+    report_text(&r->doc, "Means of the score \"%s\".", score->name);
     for (int i = 0; i < r->arm_count; i++)
         head[i + 1] = r->arms[i].name;
     report_table_begin(&r->doc, head, r->arm_count + 1);

@@ -6,6 +6,7 @@
 #ifndef VMT_TABLE_REPORT_H
 #define VMT_TABLE_REPORT_H
 
+#include "score/score.h"
 #include "table/table.h"
 
 /**
@@ -55,16 +56,12 @@ typedef struct table_report {
     int arm_count;
 } table_report;
 
-/* How a score is read: its short name, and whether more of it is better. */
-typedef struct report_score {
-    const char *name, *title;
-    bool lower;
-    int digits;
-} report_score;
-
-/* Scores of the tables, in order; the last has no name. */
-extern const report_score report_scores[];
-const report_score *report_score_of(const char *name); /* NULL: not one of them */
+/* Scores in the order of the tables: those of a path and a subject, then all of score.h.  NULL:
+ * beyond the last; no score of this name. */
+const score_kind *report_score_at(int at);
+const score_kind *report_score_of(const char *name);
+/* What of two values is better has more of: the value, turned where less or 1 is wanted. */
+double report_goodness(const score_kind *score, double value);
 
 /* report_doc.c */
 void report_heading(report_doc *doc, const char *text);

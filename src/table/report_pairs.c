@@ -32,7 +32,7 @@ static int32_t group_of(const table_row **rows, table_pairs *pairs, const table_
 
 /* baseline NULL: none. */
 static enum vmt_status collect(const table_report *r, table_pairs *pairs, const char *a,
-                               const char *b, const char *baseline, const report_score *score)
+                               const char *b, const char *baseline, const score_kind *score)
 {
     const size_t most = (size_t)r->results->count + 1;
     const table_row **rows;
@@ -55,9 +55,9 @@ static enum vmt_status collect(const table_report *r, table_pairs *pairs, const 
             !table_row_score(y, score->name, &of_b) ||
             (z && !table_row_score(z, score->name, &of_none)))
             continue;
-        const double sign = score->lower ? -1 : 1;
-        pairs->difference[pairs->count] = sign * (of_a - of_b);
-        pairs->gain[pairs->count] = sign * (of_b - of_none);
+        const double good_b = report_goodness(score, of_b);
+        pairs->difference[pairs->count] = report_goodness(score, of_a) - good_b;
+        pairs->gain[pairs->count] = good_b - report_goodness(score, of_none);
         pairs->group[pairs->count] = group_of(rows, pairs, x);
         rows[pairs->count++] = x;
     }
@@ -65,6 +65,13 @@ static enum vmt_status collect(const table_report *r, table_pairs *pairs, const 
     if (status != VMT_OK)
         table_pairs_free(pairs);
     return status;
+}
+
+static const char *turned(const score_kind *score)
+{
+    return score->better == SCORE_LOWER      ? " (sign turned)"
+           : score->better == SCORE_NEAR_ONE ? " (minus distance from 1)"
+                                             : "";
 }
 
 static double share_won(const table_pairs *pairs)
@@ -79,7 +86,7 @@ static double share_won(const table_pairs *pairs)
 /* ---- every arm against one */
 
 static enum vmt_status compare_row(table_report *r, const char *a, const char *b,
-                                   const report_score *score)
+                                   const score_kind *score)
 {
     char cells[7][128];
     table_interval pairs_at, clips_at = {0};
@@ -92,7 +99,7 @@ static enum vmt_status compare_row(table_report *r, const char *a, const char *b
                                         pairs.count, pairs.groups);
     const double mean = table_mean(pairs.difference, pairs.count);
     snprintf(cells[0], 128, "%.50s - %.50s", a, b);
-    snprintf(cells[1], 128, "%s%s", score->title, score->lower ? " (sign turned)" : "");
+    snprintf(cells[1], 128, "%s%s", score->name, turned(score));
     snprintf(cells[2], 128, "%lld", (long long)pairs.count);
     snprintf(cells[3], 128, "%+.4g", mean);
     snprintf(cells[4], 128, "%+.4g to %+.4g", pairs_at.low, pairs_at.high);
@@ -182,8 +189,7 @@ static void fill_row(report_doc *doc, const char *score, const char *why)
     report_table_row(doc, (const char *const[]){score, why, "", "", "", "", "", "", ""}, 9);
 }
 
-static enum vmt_status claim_row(table_report *r, const table_claim *claim,
-                                 const report_score *score)
+static enum vmt_status claim_row(table_report *r, const table_claim *claim, const score_kind *score)
 {
     char cells[9][128];
     const char *row[9];
@@ -192,13 +198,13 @@ static enum vmt_status claim_row(table_report *r, const table_claim *claim,
 
     VMT_TRY(collect(r, &p, claim->a, claim->b, claim->baseline, score));
     if (p.count < 2) {
-        fill_row(&r->doc, score->title, "fewer than two pairs");
+        fill_row(&r->doc, score->name, "fewer than two pairs");
         table_pairs_free(&p);
         return VMT_OK;
     }
     const enum vmt_status status = count_claim(r, &p, claim->margin, &n);
     const double margin = claim->margin * n.gain;
-    snprintf(cells[0], 128, "%s%s", score->title, score->lower ? " (sign turned)" : "");
+    snprintf(cells[0], 128, "%s%s", score->name, turned(score));
     snprintf(cells[1], 128, "%lld on %d clips", (long long)p.count, (int)p.groups);
     snprintf(cells[2], 128, "%+.4g", n.gain);
     snprintf(cells[3], 128, "%+.4g", -margin);
@@ -246,7 +252,7 @@ static enum vmt_status claim(table_report *r, const table_claim *c)
     report_table_begin(&r->doc, head, 9);
     cJSON_ArrayForEach(name, c->scores)
     {
-        const report_score *score = report_score_of(name->valuestring);
+        const score_kind *score = report_score_of(name->valuestring);
         if (score)
             VMT_TRY(claim_row(r, c, score));
         else

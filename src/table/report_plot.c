@@ -5,6 +5,7 @@
 #include "table/report.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { LEFT = 70, TOP = 20, WIDE = 640, HIGH = 360, CURVE_POINTS = 4096 };
@@ -105,7 +106,7 @@ static void grow(double value, bool first, double *low, double *high)
 
 /* One score against the time of the loop, a point for each arm with its 95% by the standard
  * error. */
-static void scatter(table_report *r, const report_score *score)
+static void scatter(table_report *r, const score_kind *score)
 {
     FILE *html = r->doc.html;
     double mean, error;
@@ -125,7 +126,7 @@ static void scatter(table_report *r, const report_score *score)
     widen(&a.low_x, &a.high_x);
     widen(&a.low_y, &a.high_y);
     begin(html, TOP + HIGH + 50);
-    draw_axes(html, &a, "seconds of the loop, mean", score->title);
+    draw_axes(html, &a, "seconds of the loop, mean", score->name);
     for (int i = 0; i < r->arm_count; i++) {
         if (!report_mean(r, r->arms[i].name, score->name, &mean, &error))
             continue;
@@ -179,13 +180,34 @@ void report_plot_phases(table_report *r)
 /* ---- losses */
 
 typedef struct curve {
-    double sum[CURVE_POINTS];
-    int64_t count[CURVE_POINTS];
-    int length;
+    double low, median, high; /* quartiles */
+    bool known;
 } curve;
 
+/* Losses of an arm's cases, each over its first one: [point][case]. */
+typedef struct loss_table {
+    float *values;
+    int64_t cases;
+    int64_t *counts; /* of each point */
+    int points;
+} loss_table;
+
+static int count_points(const cJSON *losses)
+{
+    const cJSON *step;
+    int count = 0;
+
+    cJSON_ArrayForEach(step, losses)
+    {
+        count += cJSON_GetArraySize(step);
+        if (count > CURVE_POINTS)
+            return CURVE_POINTS;
+    }
+    return count;
+}
+
 /* Adds one case's losses over the first of them, inner step after inner step. */
-static void add_losses(curve *c, const cJSON *losses)
+static void add_losses(loss_table *t, const cJSON *losses)
 {
     const cJSON *step, *inner;
     double first = 0;
@@ -195,66 +217,141 @@ static void add_losses(curve *c, const cJSON *losses)
     {
         cJSON_ArrayForEach(inner, step)
         {
-            if (at == CURVE_POINTS)
+            if (at == t->points)
                 return;
             if (cJSON_IsNumber(inner) && isfinite(inner->valuedouble)) {
                 first = first > 0 ? first : inner->valuedouble;
-                if (first > 0) {
-                    c->sum[at] += inner->valuedouble / first;
-                    c->count[at]++;
-                }
+                const float share = first > 0 ? (float)(inner->valuedouble / first) : INFINITY;
+                if (isfinite(share))
+                    t->values[at * t->cases + t->counts[at]++] = share;
             }
             at++;
-            c->length = at > c->length ? at : c->length;
         }
     }
 }
 
-static void fill_curve(const table_report *r, const char *arm, curve *c)
+static bool is_of(const table_row *row, const char *arm)
 {
-    *c = (curve){.length = 0};
-    for (int64_t i = 0; i < r->results->count; i++)
-        if (!r->results->rows[i].error && !strcmp(r->results->rows[i].arm, arm))
-            add_losses(c, r->results->rows[i].losses);
+    return !row->error && row->losses && !strcmp(row->arm, arm);
 }
 
-static void draw_curve(FILE *html, const axes *a, const curve *c, int arm)
+static enum vmt_status take_losses(const table_report *r, const char *arm, loss_table *t)
 {
-    fprintf(html, "<polyline fill=\"none\" stroke=\"%s\" points=\"", colour_of(arm));
-    for (int i = 0; i < c->length; i++)
-        if (c->count[i])
-            fprintf(html, "%.1f,%.1f ", at_x(a, i), at_y(a, c->sum[i] / (double)c->count[i]));
+    const table_results *all = r->results;
+
+    *t = (loss_table){0};
+    for (int64_t i = 0; i < all->count; i++) {
+        if (!is_of(&all->rows[i], arm))
+            continue;
+        const int points = count_points(all->rows[i].losses);
+        t->points = points > t->points ? points : t->points;
+        t->cases++;
+    }
+    if (!t->points)
+        return VMT_OK;
+    VMT_TRY(vmt_alloc(r->ctx, (void **)&t->counts, (size_t)t->points, sizeof *t->counts));
+    VMT_TRY(vmt_alloc(r->ctx, (void **)&t->values, (size_t)t->points,
+                      (size_t)t->cases * sizeof *t->values));
+    for (int64_t i = 0; i < all->count; i++)
+        if (is_of(&all->rows[i], arm))
+            add_losses(t, all->rows[i].losses);
+    return VMT_OK;
+}
+
+static int compare_floats(const void *a, const void *b)
+{
+    const float x = *(const float *)a, y = *(const float *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Linear between neighbours of sorted values. */
+static double quantile(const float *sorted, int64_t count, double share)
+{
+    const double at = share * (double)(count - 1);
+    const int64_t first = (int64_t)at, next = first + 1 < count ? first + 1 : first;
+    const double low = (double)sorted[first], high = (double)sorted[next];
+
+    return low + (at - (double)first) * (high - low);
+}
+
+/* points: CURVE_POINTS; *length of them are the arm's. */
+static enum vmt_status fill_curve(const table_report *r, const char *arm, curve *points,
+                                  int *length)
+{
+    loss_table t;
+    const enum vmt_status status = take_losses(r, arm, &t);
+
+    *length = status == VMT_OK ? t.points : 0;
+    for (int i = 0; i < *length; i++) {
+        float *values = t.values + i * t.cases;
+        points[i].known = t.counts[i] > 0;
+        if (!points[i].known)
+            continue;
+        qsort(values, (size_t)t.counts[i], sizeof *values, compare_floats);
+        points[i].low = quantile(values, t.counts[i], 0.25);
+        points[i].median = quantile(values, t.counts[i], 0.5);
+        points[i].high = quantile(values, t.counts[i], 0.75);
+    }
+    vmt_free(t.values);
+    vmt_free(t.counts);
+    return status;
+}
+
+static void draw_curve(FILE *html, const axes *a, const curve *points, int length, int arm)
+{
+    fprintf(html, "<polygon fill=\"%s\" fill-opacity=\"0.15\" points=\"", colour_of(arm));
+    for (int i = 0; i < length; i++)
+        if (points[i].known)
+            fprintf(html, "%.1f,%.1f ", at_x(a, i), at_y(a, points[i].high));
+    for (int i = length - 1; i >= 0; i--)
+        if (points[i].known)
+            fprintf(html, "%.1f,%.1f ", at_x(a, i), at_y(a, points[i].low));
+    fprintf(html, "\"/>\n<polyline fill=\"none\" stroke=\"%s\" points=\"", colour_of(arm));
+    for (int i = 0; i < length; i++)
+        if (points[i].known)
+            fprintf(html, "%.1f,%.1f ", at_x(a, i), at_y(a, points[i].median));
     fputs("\"/>\n", html);
 }
 
-enum vmt_status report_plot_losses(table_report *r)
+static enum vmt_status plot_losses(table_report *r, curve *points)
 {
     FILE *html = r->doc.html;
-    curve *c;
     axes a = {0, 1, 0, 1};
-    int named = 0;
+    int named = 0, length;
 
-    VMT_TRY(vmt_alloc(r->ctx, (void **)&c, 1, sizeof *c));
     for (int i = 0; i < r->arm_count; i++) {
-        fill_curve(r, r->arms[i].name, c);
-        a.high_x = c->length > a.high_x ? c->length : a.high_x;
-        for (int k = 0; k < c->length; k++)
-            if (c->count[k])
-                grow(c->sum[k] / (double)c->count[k], false, &a.low_y, &a.high_y);
+        VMT_TRY(fill_curve(r, r->arms[i].name, points, &length));
+        a.high_x = length > a.high_x ? length : a.high_x;
+        for (int k = 0; k < length; k++)
+            if (points[k].known) {
+                grow(points[k].low, false, &a.low_y, &a.high_y);
+                grow(points[k].high, false, &a.low_y, &a.high_y);
+            }
     }
-    fputs("<h2>Loss</h2>\n<p>Mean over an arm's cases of the loss over its first value, at each "
-          "inner step of each guided step. Methods' losses are different things.</p>\n",
+    fputs("<h2>Loss</h2>\n<p>Median over an arm's cases of the loss over its first value, at each "
+          "inner step of each guided step; the band is from the lower to the upper quartile. "
+          "Methods' losses are different things.</p>\n",
           html);
     begin(html, TOP + HIGH + 50);
     draw_axes(html, &a, "inner steps, all guided steps one after another", "loss / first loss");
     for (int i = 0; i < r->arm_count; i++) {
-        fill_curve(r, r->arms[i].name, c);
-        if (!c->length)
+        VMT_TRY(fill_curve(r, r->arms[i].name, points, &length));
+        if (!length)
             continue;
-        draw_curve(html, &a, c, i);
+        draw_curve(html, &a, points, length, i);
         draw_name(html, LEFT + WIDE + 10, TOP + 14 + 16 * named++, r->arms[i].name, colour_of(i));
     }
     fputs("</svg>\n", html);
-    vmt_free(c);
     return VMT_OK;
+}
+
+enum vmt_status report_plot_losses(table_report *r)
+{
+    curve *points;
+
+    VMT_TRY(vmt_alloc(r->ctx, (void **)&points, CURVE_POINTS, sizeof *points));
+    const enum vmt_status status = plot_losses(r, points);
+    vmt_free(points);
+    return status;
 }

@@ -94,8 +94,9 @@ void table_still(double *still, const vmt_clip *clip);
 enum vmt_status table_track(vmt_ctx *ctx, const vmt_clip *clip, double (*path)[2]);
 
 /* Agreement of two paths of `count` places: correlation (x and y weighted by the variance of
- * `want`, axes that move less than 4 px left out) and mean distance in pixels.  False: `want` does
- * not move, or there are fewer than two places. */
+ * `want`, axes that move less than 4 px left out) and mean distance in pixels.  False: one of both
+ * does not move, or there are fewer than two places.  Where `seen` does not move nothing was seen,
+ * and the distance is NaN, too. */
 bool table_path_agreement(double *correlation, double *distance, double (*seen)[2],
                           double (*want)[2], int64_t count);
 

@@ -110,8 +110,9 @@ enum vmt_status table_track(vmt_ctx *ctx, const vmt_clip *clip, double (*path)[2
 bool table_path_agreement(double *correlation, double *distance, double (*seen)[2],
                           double (*want)[2], int64_t count)
 {
-    double corr = 0, weights = 0;
+    double corr = 0, weights = 0, moved = 0;
 
+    *distance = (double)NAN;
     if (count < 2)
         return false;
     *distance = 0;
@@ -129,11 +130,15 @@ bool table_path_agreement(double *correlation, double *distance, double (*seen)[
             aa += a * a;
             bb += b * b;
         }
+        moved += aa;
         if (!(sqrt(bb / (double)(count - 1)) > MOVES))
             continue;
         corr += bb * ab / (sqrt(aa * bb) + 1e-6);
         weights += bb;
     }
+    const bool still = !(moved > 1e-9); /* rounding of the means */
     *correlation = weights > 0 ? corr / weights : 0;
-    return weights > 0;
+    if (still)
+        *distance = (double)NAN;
+    return weights > 0 && !still;
 }

@@ -234,42 +234,7 @@ static void results_come_back(void **state)
     table_results_free(&r);
 }
 
-/* ---- path */
-
-static void mover_is_found(void **state)
-{
-    enum { FRAMES = 20, W = 96, H = 64 };
-    double seen[FRAMES][2], want[FRAMES][2], correlation, distance;
-    vmt_clip clip;
-    (void)state;
-
-    CHECK_OK(&ctx, vmt_clip_new(&ctx, &clip, FRAMES, H, W, 16));
-    for (int f = 0; f < FRAMES; f++) {
-        want[f][0] = 14 + 3.5 * f;
-        want[f][1] = 32 + 18 * sin(0.5 * f);
-        for (int i = 0; i < H * W; i++)
-            for (int c = 0; c < 3; c++) {
-                const double dx = i % W + 0.5 - want[f][0], dy = i / W + 0.5 - want[f][1];
-                clip.pixels[(f * H * W + i) * 3 + c] =
-                    (uint8_t)(hypot(dx, dy) < 8 ? 240 - 60 * c : 40 + i % W + 10 * c);
-            }
-    }
-    CHECK_OK(&ctx, table_track(&ctx, &clip, seen));
-    assert_true(table_path_agreement(&correlation, &distance, seen, want, FRAMES));
-    if (!(correlation > 0.99) || !(distance < 2))
-        fail_msg("correlation %.3f, distance %.2f", correlation, distance);
-    for (int f = 0; f < FRAMES; f++) /* mirrored: x runs the other way, y as it is */
-        seen[f][0] = W - seen[f][0];
-    assert_true(table_path_agreement(&correlation, &distance, seen, want, FRAMES));
-    assert_true(correlation < 0);
-    for (int f = 0; f < FRAMES; f++)
-        want[f][0] = want[f][1] = 30;
-    assert_false(table_path_agreement(&correlation, &distance, seen, want, FRAMES));
-    memset(clip.pixels, 90, FRAMES * H * W * 3);
-    CHECK_OK(&ctx, table_track(&ctx, &clip, seen)); /* nothing moves: somewhere, but a number */
-    assert_true(isfinite(seen[3][0]) && isfinite(seen[3][1]));
-    vmt_clip_free(&clip);
-}
+/* ---- subject */
 
 /* A disc in the basketball's orange is nearer to it than to a frog; a still clip has no subject. */
 static void subject_is_told_by_colour(void **state)
@@ -392,6 +357,7 @@ static void report_says_what_is_there(void **state)
     assert_null(memmem(first, length[0], "nan", 3));
     assert_non_null(memmem(first, length[0], "| nothing | no score of this name |", 35));
     assert_non_null(memmem(page, length[1], "<polyline", 9));
+    assert_non_null(memmem(page, length[1], "<polygon", 8));
     CHECK_OK(&ctx, table_report_write(&ctx, &r, &m, "table.report"));
     size_t again_length;
     char *again = (char *)file_read("table.report/report.html", &again_length);
@@ -400,6 +366,71 @@ static void report_says_what_is_there(void **state)
     free(first);
     free(page);
     free(again);
+    table_results_free(&r);
+    table_manifest_free(&m);
+}
+
+/* Of three cases: the second loss over the first is 0.25, 0.5, 1. */
+static void loss_band_is_the_quartiles(void **state)
+{
+    static const char *const losses[] = {"[[2,1]]", "[[4],[1]]", "[[3,null,3],[],[3]]"};
+    const table_manifest none = {0};
+    table_report_texts texts;
+    table_results r;
+    char line[512];
+    (void)state;
+
+    folder_new("table.losses");
+    for (int i = 0; i < 3; i++) {
+        snprintf(line, sizeof line,
+                 "{\"hash\":\"%064d\",\"arm\":\"a\",\"clip\":\"c\",\"prompt\":\"p\",\"seed\":%d,"
+                 "\"seconds\":{\"sample\":1},\"losses\":%s,\"scores\":{}}",
+                 i, i, losses[i]);
+        CHECK_OK(&ctx, table_results_append(&ctx, "table.losses/results.jsonl", line));
+    }
+    CHECK_OK(&ctx, table_results_read(&ctx, &r, "table.losses"));
+    CHECK_OK(&ctx, table_report_render(&ctx, &r, &none, "table.losses", &texts));
+    /* 640 by 360 from (70, 20): 4 points, 0 to 1; the second has two cases, quartiles 0.3125 and
+     * 0.4375 */
+    if (!strstr(texts.html, "<polygon fill=\"#1b6ca8\" fill-opacity=\"0.15\" "
+                            "points=\"70.0,20.0 230.0,222.5 390.0,20.0 550.0,20.0 550.0,20.0 "
+                            "390.0,20.0 230.0,267.5 70.0,20.0 \"/>") ||
+        !strstr(texts.html, "points=\"70.0,20.0 230.0,245.0 390.0,20.0 550.0,20.0 \"/>"))
+        fail_msg("%s", strstr(texts.html, "<polygon"));
+    table_report_texts_free(&texts);
+    table_results_free(&r);
+}
+
+/* A score that a case has not is no number in a mean; how many have it is said.  What should be
+ * near 1 is compared by its distance from it. */
+static void undefined_scores_are_counted(void **state)
+{
+    static const char *const speeds[2][3] = {{"1.5", "null", "0.5"}, {"1", "1", "0.9"}};
+    table_manifest m;
+    table_report_texts texts;
+    table_results r;
+    char line[512];
+    (void)state;
+
+    folder_new("table.undefined");
+    for (int i = 0; i < 6; i++) {
+        snprintf(line, sizeof line,
+                 "{\"hash\":\"%064d\",\"arm\":\"%c\",\"clip\":\"c%d\",\"prompt\":\"p\",\"seed\":1,"
+                 "\"seconds\":{\"sample\":1},\"scores\":{\"speed_ratio\":%s}}",
+                 i, "ab"[i / 3], i % 3, speeds[i / 3][i % 3]);
+        CHECK_OK(&ctx, table_results_append(&ctx, "table.undefined/results.jsonl", line));
+    }
+    write_text("table.undefined.jsonl", "{\"claim\": {\"a\": \"a\", \"b\": \"b\", \"baseline\": "
+                                        "\"a\", \"scores\": [\"speed_ratio\"]}}\n");
+    CHECK_OK(&ctx, table_manifest_read(&ctx, &m, "table.undefined.jsonl"));
+    CHECK_OK(&ctx, table_results_read(&ctx, &r, "table.undefined"));
+    CHECK_OK(&ctx, table_report_render(&ctx, &r, &m, "table.undefined", &texts));
+    assert_non_null(strstr(texts.markdown, "| a | 1.000 ± 0.500 (2) |"));
+    assert_non_null(strstr(texts.markdown, "| b | 0.967 ± 0.033 |"));
+    /* -0.5 and -0.4; the second clip is no pair */
+    assert_non_null(strstr(texts.markdown, "| speed\\_ratio (minus distance from 1) | 2 on 2 clips "
+                                           "| +0.45 |"));
+    table_report_texts_free(&texts);
     table_results_free(&r);
     table_manifest_free(&m);
 }
@@ -457,9 +488,10 @@ int main(void)
         cmocka_unit_test(broken_lines_are_named),
         cmocka_unit_test(hostile_lines_are_survived),
         cmocka_unit_test(results_come_back),
-        cmocka_unit_test(mover_is_found),
         cmocka_unit_test(claims_are_judged),
         cmocka_unit_test(report_is_not_fooled),
+        cmocka_unit_test(loss_band_is_the_quartiles),
+        cmocka_unit_test(undefined_scores_are_counted),
         cmocka_unit_test(intervals_hold_what_they_should),
         cmocka_unit_test(report_says_what_is_there),
         cmocka_unit_test(subject_is_told_by_colour),

@@ -134,4 +134,5 @@ def main():
     report(rows, refs)
 
 
-main()
+if __name__ == "__main__":
+    main()
