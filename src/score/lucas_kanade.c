@@ -30,10 +30,12 @@ static void take_window(window *w, const score_plane *p, float x, float y, int r
         const float fx = left - (float)x0, fy = top - (float)y0;
         for (int r = 0; r < side; r++) {
             const float *a = p->pixels + (y0 + r) * p->width + x0, *b = a + p->width;
+            float *to = w->value + r * side;
+#pragma omp simd
             for (int c = 0; c < side; c++) {
                 const float upper = a[c] + fx * (a[c + 1] - a[c]);
                 const float lower = b[c] + fx * (b[c + 1] - b[c]);
-                w->value[r * side + c] = upper + fy * (lower - upper);
+                to[c] = upper + fy * (lower - upper);
             }
         }
         return;
@@ -106,9 +108,10 @@ static sums add_up(const patch *p, const window *w, int count)
     float x = 0, y = 0, e = 0, xx = 0, xy = 0, yy = 0, xe = 0, ye = 0, ee = 0, seen = 0;
 
     if (!w || w->whole) {
+        const float *second = w ? w->value : p->value;
 #pragma omp simd reduction(+ : x, y, e, xx, xy, yy, xe, ye, ee)
         for (int i = 0; i < count; i++) {
-            const float d = w ? w->value[i] - p->value[i] : 0, gx = p->gx[i], gy = p->gy[i];
+            const float d = second[i] - p->value[i], gx = p->gx[i], gy = p->gy[i];
             x += gx;
             y += gy;
             e += d;

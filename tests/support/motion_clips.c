@@ -8,7 +8,7 @@ enum { WAVES = 14 };
 
 /* A sum of waves of 7 to 40 pixels: band limited, so that it can be moved by parts of a pixel. */
 typedef struct texture {
-    double kx[WAVES], ky[WAVES], phase[3][WAVES], mean[3];
+    double kx[WAVES], ky[WAVES], cos_phase[3][WAVES], sin_phase[3][WAVES], mean[3];
 } texture;
 
 static texture texture_make(unsigned number)
@@ -25,20 +25,25 @@ static texture texture_make(unsigned number)
         const double angle = acos(-1.0) * test_uniform(&rng);
         t.kx[i] = 2 * acos(-1.0) / length * cos(angle);
         t.ky[i] = 2 * acos(-1.0) / length * sin(angle);
-        for (int c = 0; c < 3; c++)
-            t.phase[c][i] = acos(-1.0) * test_uniform(&rng) * (c ? 0.2 : 1);
-        for (int c = 1; c < 3; c++)
-            t.phase[c][i] += t.phase[0][i];
+        double first = 0;
+        for (int c = 0; c < 3; c++) {
+            const double own = acos(-1.0) * test_uniform(&rng) * (c ? 0.2 : 1);
+            first = c ? first : own;
+            t.cos_phase[c][i] = cos(c ? own + first : own);
+            t.sin_phase[c][i] = sin(c ? own + first : own);
+        }
     }
     return t;
 }
 
 static void texture_at(const texture *t, double x, double y, double rgb[3])
 {
-    for (int c = 0; c < 3; c++) {
+    for (int c = 0; c < 3; c++)
         rgb[c] = t->mean[c];
-        for (int i = 0; i < WAVES; i++)
-            rgb[c] += 15 * cos(t->kx[i] * x + t->ky[i] * y + t->phase[c][i]);
+    for (int i = 0; i < WAVES; i++) { /* cos(angle + phase), one angle for all colours */
+        const double angle = t->kx[i] * x + t->ky[i] * y, s = sin(angle), c0 = cos(angle);
+        for (int c = 0; c < 3; c++)
+            rgb[c] += 15 * (c0 * t->cos_phase[c][i] - s * t->sin_phase[c][i]);
     }
 }
 
