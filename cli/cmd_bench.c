@@ -164,8 +164,14 @@ static int print_json(const bench_job *j)
 
 /* ---- command */
 
-/* Without a transfer only size and frames mean something. */
-static int check_settings(const cli_options *o, bool transfer)
+/* Without a transfer only size and frames mean something, and attention where the parts have it. */
+static bool means_something(const char *name, bool ops)
+{
+    return !strcmp(name, "size") || !strcmp(name, "frames") ||
+           (!ops && (!strncmp(name, "attention", 9) || !strncmp(name, "local-", 6)));
+}
+
+static int check_settings(const cli_options *o, bool transfer, bool ops)
 {
     const bool has_model = o->paths.dir || o->paths.dit;
 
@@ -178,7 +184,7 @@ static int check_settings(const cli_options *o, bool transfer)
     if (o->preset)
         return cli_fail_text(VMT_E_ARG, "--preset belongs to bench transfer");
     for (int i = 0; i < o->setting_count; i++)
-        if (strcmp(o->settings[i].name, "size") && strcmp(o->settings[i].name, "frames"))
+        if (!means_something(o->settings[i].name, ops))
             return cli_fail_text(VMT_E_ARG, "--%s belongs to bench transfer", o->settings[i].name);
     if (o->paths.vae || o->paths.text || o->paths.tokenizer)
         return cli_fail_text(VMT_E_ARG,
@@ -201,6 +207,7 @@ static enum vmt_status run_parts(bench_job *j, const cli_options *o, bool ops)
                                        .full = o->full,
                                        .parts = ops ? "ops" : o->parts,
                                        .op = o->op,
+                                       .attention = ops ? NULL : &settings.attention,
                                        .paths = o->paths.dir || o->paths.dit ? &o->paths : NULL,
                                        .row = on_row,
                                        .user = j};
@@ -233,7 +240,7 @@ int cli_bench(cli_options *o)
         return cli_bench_methods(o);
     if (ops && o->parts)
         return cli_fail_text(VMT_E_ARG, "bench ops takes no --parts");
-    int code = check_settings(o, transfer);
+    int code = check_settings(o, transfer, ops);
     if (code)
         return code;
     if (!transfer && !o->dtype && (!o->backend || strcmp(o->backend, "ref64")))

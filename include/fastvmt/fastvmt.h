@@ -576,8 +576,9 @@ typedef struct vmt_bench_options {
     int32_t full;                  /* every block, layer and frame in place of a few */
     const char *parts;             /* names with commas between; NULL: all but "ops" */
     const char *op;                /* of part "ops", names with commas between; NULL: all */
-    const vmt_model_paths *paths;  /* part "load": the transformer of this model; NULL: a file made
-                                      for the purpose and deleted */
+    const vmt_attention_settings *attention; /* of parts "dit", "block", "attention"; NULL: full */
+    const vmt_model_paths *paths; /* part "load": the transformer of this model; NULL: a file made
+                                     for the purpose and deleted */
     vmt_bench_fn *row;
     void *user;
 } vmt_bench_options;

@@ -15,8 +15,8 @@
 #endif
 
 /* Tiles of a class are gathered as long as they take no more than this, so that small ones keep all
- * threads busy together. */
-static const size_t GATHERED_BYTES = (size_t)64 << 20;
+ * threads busy together; more would not stay in a cache. */
+static const size_t GATHERED_BYTES = (size_t)16 << 20;
 
 /* What one call works on: some tiles of a class. */
 typedef struct local {

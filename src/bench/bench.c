@@ -6,6 +6,7 @@
 
 #include "model/model_paths.h"
 #include "model/random_model.h"
+#include "pipeline/local_settings.h"
 #include "vae/vae.h"
 
 #include <inttypes.h>
@@ -88,8 +89,11 @@ static enum vmt_status set_sizes(vmt_ctx *ctx, bench *b)
     b->head.frames = 4 * (b->latent_f - 1) + 1;
     b->latent_h = b->head.height / VMT_VAE_CELL;
     b->latent_w = b->head.width / VMT_VAE_CELL;
-    b->head.tokens = b->latent_f / patch[0] * (b->latent_h / patch[1]) * (b->latent_w / patch[2]);
-    return VMT_OK;
+    const int64_t grid[3] = {b->latent_f / patch[0], b->latent_h / patch[1],
+                             b->latent_w / patch[2]};
+    b->head.tokens = grid[0] * grid[1] * grid[2];
+    return o->attention ? vmt_local_make(ctx, &b->local, o->attention, grid, b->dit.layers)
+                        : VMT_OK;
 }
 
 static enum vmt_status set_up(vmt_ctx *ctx, bench *b, const vmt_bench_options *options)

@@ -6,6 +6,7 @@
 #ifndef VMT_BENCH_H
 #define VMT_BENCH_H
 
+#include "dit/dit.h"
 #include "model/model_config.h"
 #include "model/tensor_list.h"
 
@@ -35,6 +36,7 @@ typedef struct bench {
     vmt_vae_config vae;
     vmt_text_config text;
     int64_t latent_f, latent_h, latent_w;
+    vmt_dit_local local; /* attention of the transformer's parts */
     bench_counter counter;
 } bench;
 

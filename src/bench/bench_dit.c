@@ -91,13 +91,16 @@ static enum vmt_status open_run(bench *b, dit_bench *d, int keep, int recompute,
                                .timesteps = &TIMESTEP,
                                .timestep_count = 1,
                                .keep_blocks = keep,
-                               .recompute = recompute};
+                               .recompute = recompute,
+                               .local = b->local};
 
     vmt_dit_run_close(b->ctx, d->run);
     d->run = NULL;
     VMT_TRY(vmt_dit_run_bytes(b->ctx, d->dit, &plan, planned));
     *planned += d->planned;
-    return vmt_dit_run_open(b->ctx, &d->run, d->dit, &plan);
+    VMT_TRY(vmt_dit_run_open(b->ctx, &d->run, d->dit, &plan));
+    vmt_dit_run_pass(d->run, keep < 0 ? VMT_DIT_SAMPLING : VMT_DIT_GUIDANCE);
+    return VMT_OK;
 }
 
 static enum vmt_status forward(vmt_ctx *ctx, void *user)
@@ -208,20 +211,64 @@ enum vmt_status bench_block(bench *b)
 typedef struct attention_bench {
     vmt_tensor q, k, v, o, lse, dout, dq, dk, dv;
     bool cross;
+    const vmt_local_geometry *boxes; /* NULL: full */
     double scale;
 } attention_bench;
 
 static enum vmt_status attend(vmt_ctx *ctx, void *user)
 {
     attention_bench *a = user;
+    if (a->boxes)
+        return vmt_attention_local(ctx, &a->o, &a->lse, &a->q, &a->k, &a->v, a->boxes, a->scale);
     return vmt_attention(ctx, &a->o, &a->lse, &a->q, &a->k, &a->v, NULL, a->scale);
 }
 
 static enum vmt_status attend_back(vmt_ctx *ctx, void *user)
 {
     attention_bench *a = user;
+    if (a->boxes)
+        return vmt_attention_local_bwd(ctx, &a->dq, &a->dk, &a->dv, &a->dout, &a->q, &a->k, &a->v,
+                                       &a->o, &a->lse, a->boxes, a->scale);
     return vmt_attention_bwd(ctx, &a->dq, a->cross ? NULL : &a->dk, a->cross ? NULL : &a->dv,
                              &a->dout, &a->q, &a->k, &a->v, &a->o, &a->lse, a->scale);
+}
+
+/* Forward and backward of what `a` holds.  full: seconds of full attention on the same tokens,
+ * which those of boxes are told in; becomes the seconds of these. */
+static enum vmt_status measure_both(bench *b, attention_bench *a, const char *const what[2],
+                                    const char *detail, double *full)
+{
+    vmt_bench_row row = {.part = "attention", .what = what[0], .detail = detail};
+    vmt_bench_row back = {.part = "attention", .what = what[1], .detail = detail};
+
+    bench_mark_memory(b);
+    VMT_TRY(bench_measure(b, &row, attend, a));
+    if (a->boxes) {
+        row.ratio = row.median / full[0];
+        row.ratio_to = "self, forward";
+    }
+    VMT_TRY(bench_tell(b, &row));
+    VMT_TRY(bench_measure(b, &back, attend_back, a));
+    back.ratio = back.median / (a->boxes ? full[1] : row.median);
+    back.ratio_to = a->boxes ? "self, backward" : what[0];
+    full[0] = row.median;
+    full[1] = back.median;
+    return bench_tell(b, &back);
+}
+
+/* The same tokens with boxes of keys. */
+static enum vmt_status measure_local(bench *b, attention_bench *a, double *full)
+{
+    static const char *const what[2] = {"local, forward", "local, backward"};
+    const vmt_local_geometry *g = &b->local.geometry;
+    char detail[BENCH_TEXT_BYTES];
+
+    snprintf(detail, sizeof detail,
+             "%" PRId64 " queries, tiles %" PRId64 "x%" PRId64 "x%" PRId64 ", keys %" PRId64
+             "x%" PRId64 "x%" PRId64,
+             b->head.tokens, g->tile[0], g->tile[1], g->tile[2], g->box[0], g->box[1], g->box[2]);
+    a->boxes = g;
+    return measure_both(b, a, what, detail, full);
 }
 
 static enum vmt_status measure_attention(bench *b, attention_bench *a, bool cross)
@@ -232,8 +279,10 @@ static enum vmt_status measure_attention(bench *b, attention_bench *a, bool cros
     const int64_t d = c->dim / c->heads;
     vmt_tensor *const by_query[] = {&a->q, &a->o, &a->dout, &a->dq};
     vmt_tensor *const by_key[] = {&a->k, &a->v, &a->dk, &a->dv};
+    static const char *const self[2] = {"self, forward", "self, backward"};
+    static const char *const text[2] = {"text, forward", "text, backward"};
     char detail[BENCH_TEXT_BYTES];
-    vmt_bench_row row = {.part = "attention", .detail = detail};
+    double seconds[2] = {0, 0};
 
     a->cross = cross;
     a->scale = 1 / sqrt((double)d);
@@ -244,17 +293,8 @@ static enum vmt_status measure_attention(bench *b, attention_bench *a, bool cros
     VMT_TRY(bench_tensor(ctx, &a->lse, ctx->real, VMT_SHAPE(c->heads, queries)));
     snprintf(detail, sizeof detail, "%" PRId64 " queries, %" PRId64 " keys, %d heads of %d",
              queries, keys, (int)c->heads, (int)d);
-    bench_mark_memory(b);
-    row.what = cross ? "text, forward" : "self, forward";
-    VMT_TRY(bench_measure(b, &row, attend, a));
-    VMT_TRY(bench_tell(b, &row));
-    vmt_bench_row back = {.part = "attention",
-                          .what = cross ? "text, backward" : "self, backward",
-                          .detail = detail,
-                          .ratio_to = row.what};
-    VMT_TRY(bench_measure(b, &back, attend_back, a));
-    back.ratio = back.median / row.median;
-    return bench_tell(b, &back);
+    VMT_TRY(measure_both(b, a, cross ? text : self, detail, seconds));
+    return !cross && b->local.geometry.box[0] ? measure_local(b, a, seconds) : VMT_OK;
 }
 
 enum vmt_status bench_attention(bench *b)

@@ -11,17 +11,16 @@ static int64_t tokens_of(int32_t extent, int64_t grid)
     return tokens < 1 ? 1 : tokens < grid ? tokens : grid;
 }
 
-/* Tiles of one axis when nobody names them: between a third and two thirds of the box, as near to
- * equal as it goes, and rather few. */
+/* Tiles of one axis when nobody names them: some half of the box, so that a query sees about as far
+ * to each side, and as equal as the grid allows; rather large than small. */
 static int64_t choose_tile(int64_t grid, int64_t box)
 {
-    int64_t best = 0, least = INT64_MAX;
+    int64_t best = 1, least = INT64_MAX;
 
     if (box == grid)
         return grid;
-    for (int64_t count = (3 * grid + 2 * box - 1) / (2 * box); count <= (3 * grid + box - 1) / box;
-         count++) {
-        const int64_t tile = (grid + count - 1) / count, over = tile * count - grid;
+    for (int64_t tile = 2 * box / 3; tile >= 1 && 20 * tile >= 9 * box; tile--) {
+        const int64_t over = (grid + tile - 1) / tile * tile - grid;
         if (over < least) {
             least = over;
             best = tile;

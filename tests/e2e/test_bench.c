@@ -193,6 +193,26 @@ static void table_has_every_part(void **state)
     cli_free(&r);
 }
 
+/* 2x2x2 tokens, of which each sees two frames of one. */
+static void local_attention(void **state)
+{
+    const double keys = 2, pairs = SELF_PAIRS * keys / N;
+    const double saved = 2 * (SELF_PAIRS - pairs);
+    cJSON *root = RUN_JSON(TINY, "--parts", "dit,block,attention", "--attention", "local",
+                           "--attention-window", "2,1,1");
+
+    (void)state;
+    check_row(root, "dit", "forward", EMBED + 3 * (block_forward() - saved) + HEAD);
+    check_row(root, "block", "forward + backward, all saved",
+              block_forward() + block_backward() + 2 * EMBED / 3 - 3.5 * saved);
+    check_row(root, "attention", "self, forward", 2 * SELF_PAIRS);
+    check_row(root, "attention", "local, forward", 2 * pairs);
+    check_row(root, "attention", "local, backward", 5 * pairs);
+    assert_true(number(row_of(root, "attention", "local, backward"), "ratio") > 0);
+    check_row(root, "attention", "text, backward", 3 * CROSS_PAIRS);
+    cJSON_Delete(root);
+}
+
 static void ops(void **state)
 {
     cJSON *root = run_json(
@@ -302,6 +322,7 @@ static void mistakes(void **state)
     REFUSED(2, "takes no --parts", "bench", "ops", "--parts", "dit");
     REFUSED(2, "takes no --parts", "bench", "transfer", "-m", SOURCE_ROOT "/models/tiny", "--parts",
             "dit");
+    REFUSED(2, "--attention belongs", "bench", "ops", "--attention", "local");
     REFUSED(2, "no op 'abacus'", "bench", "ops", "--op", "abacus");
     REFUSED(2, "--op belongs", "bench", "--op", "linear");
     REFUSED(2, "16384x16", "bench", "--size", "16384x16");
@@ -315,6 +336,7 @@ int main(void)
                                        cmocka_unit_test(load_converts),
                                        cmocka_unit_test(table_has_every_part),
                                        cmocka_unit_test(ops),
+                                       cmocka_unit_test(local_attention),
                                        cmocka_unit_test(transfer),
                                        cmocka_unit_test(methods),
                                        cmocka_unit_test(methods_whole),

@@ -81,15 +81,18 @@ static void expect(const char *window, const char *tile, const int64_t grid[3], 
 
 static void boxes_of_grids(void **state)
 {
-    static const int64_t large[3] = {21, 30, 52}, tiny[3] = {9, 6, 10}, odd[3] = {1, 7, 11};
+    static const int64_t large[3] = {21, 30, 52}, tiny[3] = {9, 6, 10}, odd[3] = {1, 7, 11},
+                         medium[3] = {5, 15, 26};
 
     (void)state;
     expect("100%,67%,50%", "0,0,0", large, "21x10x13 / 21x20x26");
-    expect("13,14,25", "0,0,0", large, "7x6x13 / 13x14x25");
+    expect("13,14,25", "0,0,0", large, "7x8x13 / 13x14x25");
     expect("13,14,25", "7,10,13", large, "7x10x13 / 13x14x25");
-    expect("100%,67%,50%", "0,0,0", tiny, "9x2x2 / 9x4x5");
-    expect("100%,67%,50%", "50%,3,0", tiny, "5x3x2 / 9x4x5");
+    expect("100%,67%,50%", "0,0,0", tiny, "9x2x3 / 9x4x5");
+    expect("100%,67%,50%", "50%,3,0", tiny, "5x3x3 / 9x4x5");
     expect("50%,50%,50%", "0,0,0", odd, "1x2x4 / 1x4x6");
+    expect("60%,33%,33%", "0,0,0", medium, "2x3x6 / 3x5x9");
+    expect("2,2,3", "0,0,0", medium, "1x1x2 / 2x2x3");
     expect("1,1,1", "0,0,0", tiny, "1x1x1 / 1x1x1");
     expect("99,99,9", "0,0,0", tiny, "9x6x5 / 9x6x9");
     expect("9,6,10", "0,0,0", tiny, "0x0x0 / 0x0x0"); /* everything: full attention */

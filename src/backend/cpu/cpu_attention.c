@@ -11,6 +11,7 @@
 #include "backend/local_host.h"
 
 #include <math.h>
+#include <omp.h>
 
 enum { QUERY_BLOCK = 96, MIN_QUERY_BLOCK = 12, KEY_BLOCK = 512 };
 
@@ -150,7 +151,10 @@ static enum vmt_status take_memory(vmt_ctx *ctx, forward *f, int64_t *at_once)
     head_bytes = (size_t)f->head_units * sizeof(uint32_t);
     *at_once = cpu_heads_at_once(&f->h, head_bytes);
     (void)lay_out(f, &measure);
-    if (!vmt_mul_size(head_bytes, (size_t)*at_once, &packed))
+    if (!vmt_mul_size(head_bytes,
+                      cpu_whole_heads(&f->h, ctx->threads) ? (size_t)ctx->threads
+                                                           : (size_t)*at_once,
+                      &packed))
         packed = SIZE_MAX;
     VMT_TRY(cpu_scratch_parts(ctx, &f->scratch, packed, measure.used));
     f->packed = (uint32_t *)(void *)f->scratch.shared;
@@ -164,6 +168,17 @@ static enum vmt_status run(vmt_ctx *ctx, forward *f)
 
     choose_blocks(f, ctx->threads);
     VMT_TRY(take_memory(ctx, f, &at_once));
+    if (cpu_whole_heads(&f->h, ctx->threads)) {
+#pragma omp parallel for num_threads(ctx->threads) schedule(dynamic)
+        for (int64_t head = 0; head < f->h.heads; head++) {
+            const int64_t slot = omp_get_thread_num();
+            for (int64_t i = 0; i < key_blocks; i++)
+                pack(f, head, slot, i * KEY_BLOCK);
+            for (int64_t i = 0; i < f->blocks; i++)
+                run_block(f, head, slot, i * f->rows);
+        }
+        return VMT_OK;
+    }
     for (int64_t head = 0; head < f->h.heads; head += at_once) {
         const int64_t heads = cpu_min(at_once, f->h.heads - head);
 #pragma omp parallel num_threads(ctx->threads)

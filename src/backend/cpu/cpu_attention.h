@@ -95,6 +95,13 @@ static inline void cpu_head_product(const cpu_heads *h, float *c, int64_t c_row,
     h->kernels->product(c, &product);
 }
 
+/* Whether a thread takes a head whole, what it packs being its own, and not all threads some of it:
+ * there are enough small ones. */
+static inline bool cpu_whole_heads(const cpu_heads *h, int threads)
+{
+    return h->sequences > 1 && h->heads >= 4 * threads;
+}
+
 /* Heads that are packed at a time: as many as fit into PACKED_BYTES, at least one. */
 static inline int64_t cpu_heads_at_once(const cpu_heads *h, size_t bytes_of_one)
 {

@@ -10,6 +10,8 @@
 
 #include "backend/local_host.h"
 
+#include <omp.h>
+
 enum { QUERY_BLOCK = 144, KEY_BLOCK = 192 };
 
 #define LOG2_E 1.44269504088896341
@@ -283,7 +285,8 @@ static enum vmt_status take_memory(vmt_ctx *ctx, backward *b, int64_t *at_once)
     (void)lay_out_head(b, &one_head);
     (void)lay_out(b, &one_thread);
     b->head_bytes = (one_head.used + mask) & ~mask;
-    *at_once = cpu_heads_at_once(&b->h, b->head_bytes);
+    *at_once = cpu_whole_heads(&b->h, ctx->threads) ? ctx->threads
+                                                    : cpu_heads_at_once(&b->h, b->head_bytes);
     if (!vmt_mul_size(b->head_bytes, (size_t)*at_once, &heads))
         heads = SIZE_MAX;
     return cpu_scratch_parts(ctx, &b->scratch, heads, one_thread.used);
@@ -297,6 +300,17 @@ static enum vmt_status run(vmt_ctx *ctx, backward *b)
     b->query_blocks = (b->h.nq + QUERY_BLOCK - 1) / QUERY_BLOCK;
     b->key_blocks = (b->h.nk + KEY_BLOCK - 1) / KEY_BLOCK;
     VMT_TRY(take_memory(ctx, b, &at_once));
+    if (cpu_whole_heads(&b->h, ctx->threads)) {
+#pragma omp parallel for num_threads(ctx->threads) schedule(dynamic)
+        for (int64_t number = 0; number < b->h.heads; number++) {
+            const int64_t slot = omp_get_thread_num();
+            for (int64_t i = 0; i < b->query_blocks; i++)
+                pack_queries(b, number, slot, i);
+            for (int64_t i = 0; i < b->key_blocks; i++)
+                run_task(b, number, slot, i);
+        }
+        return VMT_OK;
+    }
     for (int64_t first = 0; first < b->h.heads; first += at_once) {
         const int64_t heads = cpu_min(at_once, b->h.heads - first);
         atomic_init(&b->next, 0);

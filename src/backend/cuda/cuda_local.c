@@ -13,13 +13,15 @@
 /* Of gathered tokens. */
 static const size_t MOST_TILE_BYTES = (size_t)1 << 30;
 
+enum { LSE_STEP = 64 }; /* floats of 256 bytes */
+
 typedef struct local {
     cuda_local_grid grid;
     cuda_local_classes all;
     cuda_local_heads h;
     int64_t tokens, box, tiles;
-    int64_t tile_count[LOCAL_CLASSES],
-        queries[LOCAL_CLASSES];            /* tiles of a class; queries of each */
+    int64_t tile_count[LOCAL_CLASSES];     /* tiles of a class */
+    int64_t queries[LOCAL_CLASSES];        /* of each of them */
     int64_t queries_before[LOCAL_CLASSES]; /* of the classes before it */
     double scale;
     bool backward;
@@ -79,7 +81,8 @@ static local_memory lay_out(const local *l, unsigned char *memory)
     for (int i = 0; i < count; i++, m.bytes += keys)
         *by_key[i] = memory ? memory + m.bytes : NULL;
     m.lse = memory ? (float *)(void *)(memory + m.bytes) : NULL;
-    m.bytes += cuda_padded((size_t)(l->tokens * l->h.part) * sizeof(float));
+    m.bytes +=
+        cuda_padded((size_t)(l->tokens * l->h.part + LOCAL_CLASSES * LSE_STEP) * sizeof(float));
     return m;
 }
 
@@ -157,9 +160,11 @@ static unsigned char *part_of(const local *l, unsigned char *memory, int i, bool
     return memory + (size_t)(before * l->h.part * l->h.d) * l->item;
 }
 
+/* Each class at a boundary of 256 bytes. */
 static float *lse_of(const local *l, const local_memory *m, int i)
 {
-    return m->lse + l->queries_before[i] * l->h.part;
+    const int64_t before = l->queries_before[i] * l->h.part;
+    return m->lse + (before + LSE_STEP - 1) / LSE_STEP * LSE_STEP + (int64_t)i * LSE_STEP;
 }
 
 static enum vmt_status move(vmt_ctx *ctx, const local *l, unsigned char *memory,
