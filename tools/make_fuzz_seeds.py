@@ -271,6 +271,18 @@ def main():
     lines = lambda objects: "# a comment\n\n" + "\n".join(json.dumps(o) for o in objects)
     write("table", "manifest", lines(cases))
     write("table", "both", lines(cases + rows) + "\n" + json.dumps(rows[3])[:40])
+    for part in ("transformer", "vae", "text_encoder"):
+        write("config", f"diffusers_{part}",
+              (ROOT.parent.parent / f"data/formats/diffusers/{part}/config.json").read_bytes())
+    write("safetensors", "diffusers", safetensors([(name, "BF16", [1]) for name in (
+        "condition_embedder.time_proj.weight", "scale_shift_table", "blocks.0.attn1.to_out.0.bias", "blocks.1.norm2.weight",
+        "proj_out.weight", "other")]))
+    write("safetensors", "diffusers_vae", safetensors([(name, "F32", [1]) for name in (
+        "decoder.conv_in.weight", "quant_conv.weight", "decoder.up_blocks.0.resnets.0.conv1.weight",
+        "decoder.up_blocks.2.upsamplers.0.time_conv.bias", "decoder.up_blocks.3.resnets.2.norm2.gamma")]))
+    write("safetensors", "umt5", safetensors([("model." + name, "F32", [1]) for name in (
+        "encoder.final_layer_norm.weight", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+        "encoder.embed_tokens.weight", "shared.weight", "spiece_model")]))
     write("clean", "entities", "a &amp;lt;red&eacute; car&nbsp; on\u3000snow\r\n \ufb01n e\u0301 \u00bd&#x1F41D;&#62")
     write("clean", "widths", "\uff21\uff22\u3000\u201cquoted\u201d \u4e00\u53ea\u732b \U0001f408\u200d\u2b1b \x1b[31mred\x1b[0m")
     write("spiece", "small", spiece())

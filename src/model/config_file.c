@@ -18,12 +18,28 @@ static const struct {
              {"tokenizer", "text", "tokenizer"}};
 enum { PART_COUNT = sizeof PARTS / sizeof *PARTS };
 
+static bool says(const cJSON *root, const char *key, const char *value)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, key);
+    return cJSON_IsString(item) && strcmp(item->valuestring, value) == 0;
+}
+
+/* Without sections a config.json is one part's: an official one the transformer's, one of diffusers
+ * or transformers says whose. */
 const cJSON *vmt_config_section(const vmt_config_file *config, const char *name)
 {
     if (!config)
         return NULL;
     const cJSON *section = cJSON_GetObjectItemCaseSensitive(config->root, name);
-    return section || strcmp(name, "dit") != 0 ? section : config->root;
+    if (section)
+        return section;
+    const bool is_vae = says(config->root, "_class_name", "AutoencoderKLWan");
+    const bool is_text = says(config->root, "model_type", "umt5");
+    const bool is_asked = strcmp(name, "vae") == 0    ? is_vae
+                          : strcmp(name, "text") == 0 ? is_text
+                          : strcmp(name, "dit") == 0  ? !is_vae && !is_text
+                                                      : false;
+    return is_asked ? config->root : NULL;
 }
 
 static const cJSON *part_item(const vmt_config_file *config, size_t i)

@@ -49,6 +49,33 @@ static const char *label(const struct source *s)
     return s->config ? s->config->label : vmt_tensor_file_path(s->weights);
 }
 
+/* Keys that diffusers and transformers spell their own way. */
+static const char *const ALIASES[][2] = {{"num_heads", "num_attention_heads"},
+                                         {"in_dim", "in_channels"},
+                                         {"out_dim", "out_channels"},
+                                         {"dim", "base_dim"},
+                                         {"dim", "d_model"},
+                                         {"temporal_downsample", "temperal_downsample"},
+                                         {"mean", "latents_mean"},
+                                         {"std", "latents_std"},
+                                         {"dim_ffn", "d_ff"},
+                                         {"num_buckets", "relative_attention_num_buckets"},
+                                         {"max_distance", "relative_attention_max_distance"},
+                                         {"eps", "layer_norm_epsilon"},
+                                         {"pad_id", "pad_token_id"},
+                                         {"eos_id", "eos_token_id"}};
+
+/* The section's value of a key, in whatever spelling; NULL: none. */
+static const cJSON *find(const struct source *s, const char *key)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(s->section, key);
+
+    for (size_t i = 0; !item && i < sizeof ALIASES / sizeof *ALIASES; i++)
+        if (strcmp(ALIASES[i][0], key) == 0)
+            item = cJSON_GetObjectItemCaseSensitive(s->section, ALIASES[i][1]);
+    return item && !cJSON_IsNull(item) ? item : NULL;
+}
+
 /* Size of an axis of a tensor, or UNKNOWN. */
 static int64_t axis(const struct source *s, const char *tensor, int rank, int i)
 {
@@ -72,7 +99,7 @@ static int64_t count_blocks(const struct source *s, const char *tensor)
 static enum vmt_status read_int(const struct source *s, const char *key, const char *meta,
                                 int64_t deduced, int64_t low, int64_t high, int64_t *value)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(s->section, key);
+    const cJSON *item = find(s, key);
 
     if (item)
         return vmt_config_int(s->ctx, s->config->label, item, low, high, value);
@@ -92,7 +119,7 @@ static enum vmt_status read_int(const struct source *s, const char *key, const c
 static enum vmt_status read_real(const struct source *s, const char *key, double fallback,
                                  double low, double high, double *value)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(s->section, key);
+    const cJSON *item = find(s, key);
 
     if (item)
         return vmt_config_real(s->ctx, s->config->label, item, low, high, value);
@@ -107,7 +134,7 @@ static enum vmt_status read_real(const struct source *s, const char *key, double
 static enum vmt_status find_list(const struct source *s, const char *key, int count,
                                  const cJSON **list)
 {
-    *list = cJSON_GetObjectItemCaseSensitive(s->section, key);
+    *list = find(s, key);
     if (*list && (!cJSON_IsArray(*list) || cJSON_GetArraySize(*list) != count))
         return vmt_fail(s->ctx, VMT_E_FORMAT, "%s: '%s' is not a list of %d entries", label(s), key,
                         count);
@@ -117,7 +144,7 @@ static enum vmt_status find_list(const struct source *s, const char *key, int co
 /* Refuses what this program computes in one way only, if the config asks for another. */
 static enum vmt_status require_bool(const struct source *s, const char *key, bool wanted)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(s->section, key);
+    const cJSON *item = find(s, key);
 
     if (!item || (wanted ? cJSON_IsTrue(item) : cJSON_IsFalse(item)))
         return VMT_OK;
@@ -127,7 +154,7 @@ static enum vmt_status require_bool(const struct source *s, const char *key, boo
 
 static enum vmt_status require_int(const struct source *s, const char *key, int64_t wanted)
 {
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(s->section, key);
+    const cJSON *item = find(s, key);
     int64_t value;
 
     if (!item || (vmt_json_int(item, &value) && value == wanted))
@@ -159,15 +186,41 @@ static enum vmt_status read_patch(const struct source *s, int64_t patch[3])
     return VMT_OK;
 }
 
+/* A config that names its class names one of these. */
+static enum vmt_status require_text(const struct source *s, const char *key, const char *one,
+                                    const char *other)
+{
+    const cJSON *item = find(s, key);
+    const char *text = cJSON_IsString(item) ? item->valuestring : "(no text)";
+
+    if (!item || strcmp(text, one) == 0 || strcmp(text, other) == 0)
+        return VMT_OK;
+    return vmt_fail(s->ctx, VMT_E_UNSUPPORTED, "%s: '%s' is '%.60s', expected '%s'", label(s), key,
+                    text, one);
+}
+
+/* diffusers says how many heads and how wide, not the product. */
+static enum vmt_status check_head_dim(const struct source *s, const vmt_dit_config *d)
+{
+    const cJSON *item = find(s, "attention_head_dim");
+    int64_t width = d->dim / d->heads;
+
+    return item ? vmt_config_int(s->ctx, label(s), item, width, width, &width) : VMT_OK;
+}
+
 static enum vmt_status check_dit_kind(const struct source *s)
 {
-    const cJSON *type = cJSON_GetObjectItemCaseSensitive(s->section, "model_type");
+    const cJSON *type = find(s, "model_type"), *norm = find(s, "qk_norm");
 
     if (type && (!cJSON_IsString(type) || strcmp(type->valuestring, "t2v") != 0))
         return vmt_fail(s->ctx, VMT_E_UNSUPPORTED,
                         "%s: model_type is '%.40s'; only text-to-video models (t2v) are supported",
                         label(s), cJSON_IsString(type) ? type->valuestring : "(no text)");
-    VMT_TRY(require_bool(s, "qk_norm", true));
+    VMT_TRY(require_text(s, "_class_name", "WanTransformer3DModel", "WanModel"));
+    if (cJSON_IsString(norm))
+        VMT_TRY(require_text(s, "qk_norm", "rms_norm_across_heads", "rms_norm_across_heads"));
+    else
+        VMT_TRY(require_bool(s, "qk_norm", true));
     return require_bool(s, "cross_attn_norm", true);
 }
 
@@ -206,6 +259,7 @@ enum vmt_status vmt_dit_config_read(vmt_ctx *ctx, vmt_dit_config *dit,
         return vmt_fail(ctx, VMT_E_MODEL,
                         "%s: dim %lld does not split into %lld heads of even width", label(&s),
                         (long long)d.dim, (long long)d.heads);
+    VMT_TRY(check_head_dim(&s, &d));
     if (d.freq_dim % 2 != 0)
         return vmt_fail(ctx, VMT_E_MODEL, "%s: freq_dim %lld is odd", label(&s),
                         (long long)d.freq_dim);
@@ -295,6 +349,7 @@ enum vmt_status vmt_vae_config_read(vmt_ctx *ctx, vmt_vae_config *vae,
     const struct source s = {ctx, config, vmt_config_section(config, "vae"), weights};
     vmt_vae_config v = {0};
 
+    VMT_TRY(require_bool(&s, "is_residual", false));
     VMT_TRY(read_int(&s, "dim", "dim", axis(&s, "encoder.conv1.weight", 5, 0), 1, MAX_DIM / 16,
                      &v.dim));
     VMT_TRY(read_int(&s, "z_dim", "z_dim", axis(&s, "decoder.conv1.weight", 5, 1), 1, VMT_VAE_MAX_Z,
@@ -315,7 +370,7 @@ enum vmt_status vmt_vae_config_read(vmt_ctx *ctx, vmt_vae_config *vae,
 static enum vmt_status read_text_len(const struct source *s, int64_t *text_len)
 {
     const cJSON *dit = vmt_config_section(s->config, "dit");
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(s->section, "text_len");
+    const cJSON *item = find(s, "text_len");
 
     if (!item)
         item = cJSON_GetObjectItemCaseSensitive(dit, "text_len");
@@ -332,6 +387,7 @@ enum vmt_status vmt_text_config_read(vmt_ctx *ctx, vmt_text_config *text,
     vmt_text_config t = {.eps = WAN_EPS};
 
     VMT_TRY(require_bool(&s, "shared_pos", false));
+    VMT_TRY(require_text(&s, "feed_forward_proj", "gated-gelu", "gated-gelu"));
     VMT_TRY(require_int(&s, "pad_id", 0));
     VMT_TRY(require_int(&s, "eos_id", 1));
     VMT_TRY(read_int(&s, "vocab_size", "vocab", axis(&s, "token_embedding.weight", 2, 0), 2,

@@ -9,21 +9,29 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CANDIDATES = 3 };
+enum { CANDIDATES = 5 };
 
-/* Where official folders keep a part; the first that exists is taken. */
+/* Where official folders, then diffusers', keep a part; the first that exists is taken. */
 static const struct {
     const char *name;
-    const char *official[CANDIDATES];
+    const char *names[CANDIDATES];
 } PARTS[VMT_PART_COUNT] = {
     [VMT_PART_DIT] = {"dit",
                       {"diffusion_pytorch_model.safetensors.index.json",
-                       "diffusion_pytorch_model.safetensors", NULL}},
-    [VMT_PART_VAE] = {"vae", {"Wan2.1_VAE.pth", "Wan2.1_VAE.safetensors", NULL}},
+                       "diffusion_pytorch_model.safetensors",
+                       "transformer/diffusion_pytorch_model.safetensors.index.json",
+                       "transformer/diffusion_pytorch_model.safetensors", NULL}},
+    [VMT_PART_VAE] = {"vae",
+                      {"Wan2.1_VAE.pth", "Wan2.1_VAE.safetensors",
+                       "vae/diffusion_pytorch_model.safetensors", NULL}},
     [VMT_PART_TEXT] = {"text",
                        {"models_t5_umt5-xxl-enc-bf16.pth",
-                        "models_t5_umt5-xxl-enc-bf16.safetensors", NULL}},
-    [VMT_PART_TOKENIZER] = {"tokenizer", {"google/umt5-xxl/spiece.model", "spiece.model", NULL}},
+                        "models_t5_umt5-xxl-enc-bf16.safetensors",
+                        "text_encoder/model.safetensors.index.json",
+                        "text_encoder/model.safetensors", NULL}},
+    [VMT_PART_TOKENIZER] = {"tokenizer",
+                            {"google/umt5-xxl/spiece.model", "spiece.model",
+                             "tokenizer/spiece.model", NULL}},
 };
 
 const char *vmt_part_name(enum vmt_part part)
@@ -51,7 +59,7 @@ static enum vmt_status join(vmt_ctx *ctx, char **path, const char *folder, size_
     return VMT_OK;
 }
 
-/* The folder's name of a part: what config.json says, else the official one that exists. */
+/* The folder's name of a part: what config.json says, else the known one that exists. */
 static enum vmt_status find_in_folder(vmt_ctx *ctx, const char *dir, const vmt_config_file *config,
                                       enum vmt_part part, char **path)
 {
@@ -59,8 +67,8 @@ static enum vmt_status find_in_folder(vmt_ctx *ctx, const char *dir, const vmt_c
 
     if (named)
         return join(ctx, path, dir, strlen(dir), named);
-    for (int i = 0; PARTS[part].official[i]; i++) {
-        VMT_TRY(join(ctx, path, dir, strlen(dir), PARTS[part].official[i]));
+    for (int i = 0; PARTS[part].names[i]; i++) {
+        VMT_TRY(join(ctx, path, dir, strlen(dir), PARTS[part].names[i]));
         if (is_file(*path))
             return VMT_OK;
         free(*path);
@@ -95,12 +103,30 @@ static enum vmt_status find_config(vmt_ctx *ctx, char **path, const char *folder
     return VMT_OK;
 }
 
+/* Half of a model of two transformers would run, and give something else. */
+static enum vmt_status refuse_second_transformer(vmt_ctx *ctx, const char *dir)
+{
+    struct stat st;
+    char *path;
+
+    VMT_TRY(join(ctx, &path, dir, strlen(dir), "transformer_2"));
+    const bool is_there = stat(path, &st) == 0;
+    free(path);
+    if (!is_there)
+        return VMT_OK;
+    return vmt_fail(ctx, VMT_E_UNSUPPORTED,
+                    "%s: a model of two transformers (transformer, transformer_2), which this "
+                    "version cannot run",
+                    dir);
+}
+
 static enum vmt_status read_folder(vmt_ctx *ctx, vmt_model_files *files, const char *dir)
 {
     vmt_config_file *config = NULL;
     enum vmt_status status = VMT_OK;
 
     VMT_TRY(check_folder(ctx, dir));
+    VMT_TRY(refuse_second_transformer(ctx, dir));
     VMT_TRY(find_config(ctx, &files->config, dir, strlen(dir)));
     if (files->config)
         status = vmt_config_file_open(ctx, &config, files->config);
@@ -148,9 +174,10 @@ static enum vmt_status resolve(vmt_ctx *ctx, vmt_model_files *files, const vmt_m
             "no model: name its folder with -m, or its parts with --dit, --vae, --text");
     return vmt_fail(ctx, VMT_E_MODEL,
                     "%s: no model in this folder; expected config.json with a section 'dit', or "
-                    "the official files (%s, %s, %s, %s)",
-                    paths->dir, PARTS[0].official[1], PARTS[1].official[0], PARTS[2].official[0],
-                    PARTS[3].official[0]);
+                    "the official files (%s, %s, %s, %s), or diffusers' folders (transformer, vae, "
+                    "text_encoder, tokenizer)",
+                    paths->dir, PARTS[0].names[1], PARTS[1].names[0], PARTS[2].names[0],
+                    PARTS[3].names[0]);
 }
 
 enum vmt_status vmt_model_paths_resolve(vmt_ctx *ctx, vmt_model_files *files,

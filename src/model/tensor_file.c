@@ -4,6 +4,7 @@
 #include "model/pth.h"
 #include "model/safetensors.h"
 #include "model/shard_index.h"
+#include "model/tensor_names.h"
 #include "model/tensor_table.h"
 
 #include <stdio.h>
@@ -94,7 +95,7 @@ static enum vmt_status read_shards(vmt_ctx *ctx, vmt_tensor_file *file,
             return vmt_fail(ctx, VMT_E_FORMAT, "%s: tensor '%.200s' is not in its shard %.200s",
                             file->path, index->tensors[i].name,
                             index->shards[index->tensors[i].shard]);
-    return VMT_OK;
+    return vmt_names_to_official(ctx, file);
 }
 
 static enum vmt_status refuse_kind(vmt_ctx *ctx, const vmt_tensor_file *file,
@@ -135,7 +136,8 @@ static enum vmt_status read_bytes(vmt_ctx *ctx, vmt_tensor_file *file, unsigned 
         VMT_TRY(vmt_pth_parse(ctx, file, bytes, length, file->path));
     else
         return refuse_kind(ctx, file, bytes, length);
-    return vmt_table_seal(ctx, file);
+    VMT_TRY(vmt_table_seal(ctx, file));
+    return vmt_names_to_official(ctx, file);
 }
 
 enum vmt_status vmt_tensor_file_open(vmt_ctx *ctx, vmt_tensor_file **file, const char *path)

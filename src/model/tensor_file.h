@@ -24,6 +24,9 @@ enum vmt_status vmt_tensor_file_open_bytes(vmt_ctx *ctx, vmt_tensor_file **file,
 void vmt_tensor_file_close(vmt_tensor_file *file);
 
 const char *vmt_tensor_file_path(const vmt_tensor_file *file);
+/* Whose tensor names the file had: "official", "diffusers", "transformers", "llama.cpp"; NULL: it
+ * is not told to be a model's.  Names below are the official ones all the same. */
+const char *vmt_tensor_file_scheme(const vmt_tensor_file *file);
 int64_t vmt_tensor_file_count(const vmt_tensor_file *file);
 
 /* Name of tensor i, in file order; owned by the file. */

@@ -111,6 +111,7 @@ enum vmt_status vmt_table_seal(vmt_ctx *ctx, vmt_tensor_file *file)
     void *sorted;
 
     VMT_TRY(vmt_alloc(ctx, &sorted, (size_t)count, sizeof(int64_t)));
+    free(file->sorted);
     file->sorted = sorted;
     for (int64_t i = 0; i < count; i++)
         file->sorted[i] = i;
@@ -143,6 +144,11 @@ void vmt_tensor_file_close(vmt_tensor_file *file)
     free(file->sorted);
     free(file->path);
     free(file);
+}
+
+const char *vmt_tensor_file_scheme(const vmt_tensor_file *file)
+{
+    return file->scheme;
 }
 
 const char *vmt_tensor_file_path(const vmt_tensor_file *file)

@@ -26,11 +26,12 @@ typedef struct vmt_list {
 
 struct vmt_tensor_file {
     char *path;
-    vmt_list entries; /* vmt_tensor_entry, in file order */
-    vmt_list meta;    /* vmt_meta_entry */
-    vmt_list maps;    /* vmt_mapped_file */
-    vmt_list copies;  /* void *: aligned copies of tensors that lie unaligned in the file */
-    int64_t *sorted;  /* indices into entries, by name; made by seal */
+    vmt_list entries;   /* vmt_tensor_entry, in file order */
+    vmt_list meta;      /* vmt_meta_entry */
+    vmt_list maps;      /* vmt_mapped_file */
+    vmt_list copies;    /* void *: aligned copies of tensors that lie unaligned in the file */
+    int64_t *sorted;    /* indices into entries, by name; made by seal */
+    const char *scheme; /* whose names the file had (tensor_names.c); NULL: not a model's */
     size_t copied_bytes, copy_limit;
 };
 
@@ -50,7 +51,8 @@ enum vmt_status vmt_table_align(vmt_ctx *ctx, vmt_tensor_file *file, unsigned ch
 enum vmt_status vmt_table_add_meta(vmt_ctx *ctx, vmt_tensor_file *file, const char *key,
                                    const char *value);
 
-/* After the last add: sorts.  Errors: VMT_E_FORMAT (a name twice), VMT_E_MEMORY. */
+/* After the last add or change of names: sorts.  Errors: VMT_E_FORMAT (a name twice), VMT_E_MEMORY.
+ */
 enum vmt_status vmt_table_seal(vmt_ctx *ctx, vmt_tensor_file *file);
 
 /* Index into entries, or -1. */

@@ -54,6 +54,12 @@ static void say_tensors(text_buffer *t, const vmt_tensor_file *file)
         say(t, "  %zu bytes unaligned: copied to memory\n", vmt_tensor_file_copied_bytes(file));
 }
 
+static const char *scheme_of(const vmt_tensor_file *file)
+{
+    const char *scheme = vmt_tensor_file_scheme(file);
+    return scheme ? scheme : "unknown";
+}
+
 static void say_model(vmt_ctx *ctx, text_buffer *t, const vmt_model *m)
 {
     const vmt_dit_config *d = &m->dit_config;
@@ -68,7 +74,7 @@ static void say_model(vmt_ctx *ctx, text_buffer *t, const vmt_model *m)
         say(t, "%s  %s\n", vmt_part_name((enum vmt_part)part),
             vmt_tensor_file_path(m->files[part]));
         say_tensors(t, m->files[part]);
-        say(t, "  hash %s\n", m->hashes[part]);
+        say(t, "  names %s, hash %s\n", scheme_of(m->files[part]), m->hashes[part]);
         if (part == VMT_PART_DIT) {
             vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
             say(t,
@@ -134,6 +140,8 @@ static void describe_tensors(text_buffer *t, const vmt_tensor_file *file)
         if ((value = vmt_tensor_file_meta(file, key)) && *value)
             say(t, "  --%s %.200s\n", option->name, value);
     }
+    if (vmt_tensor_file_scheme(file))
+        say(t, "names  %s\n", vmt_tensor_file_scheme(file));
     say(t, "tensors\n");
     say_tensors(t, file);
     for (int64_t i = 0; i < vmt_tensor_file_count(file) && i < 12; i++) {

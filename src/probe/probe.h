@@ -7,7 +7,7 @@
 #ifndef VMT_PROBE_H
 #define VMT_PROBE_H
 
-#include "model/tensor_file.h"
+#include "model/model_config.h"
 
 typedef struct vmt_probe_case {
     const vmt_tensor_file *file; /* the case: tensors in.* and metadata */
@@ -26,10 +26,13 @@ enum vmt_status vmt_probe_input(vmt_ctx *ctx, const vmt_probe_case *c, const cha
 /* True when the case holds "in.NAME". */
 bool vmt_probe_has(const vmt_probe_case *c, const char *name);
 
-/* Opens the weight file whose stem the metadata key names ("weights" -> STEM.safetensors beside the
- * case). */
+/* Opens the weight file that the metadata key names: a file beside the case, ".safetensors" at its
+ * end may be left out. */
 enum vmt_status vmt_probe_weights(vmt_ctx *ctx, const vmt_probe_case *c, const char *key,
                                   vmt_tensor_file **weights);
+
+/* Opens the config.json that metadata "config" names, beside the case; none: NULL. */
+enum vmt_status vmt_probe_config(vmt_ctx *ctx, const vmt_probe_case *c, vmt_config_file **config);
 
 /* Adds output `name` ("out.velocity"): copies a tensor of the backend to the host, as F32 (F64 on
  * ref64 too: converted), I32 as I64, U8 as it is; an I64 one lies on the host already.  The shape

@@ -33,6 +33,34 @@ enum vmt_status vmt_probe_input(vmt_ctx *ctx, const vmt_probe_case *c, const cha
     return VMT_OK;
 }
 
+/* Whether a name ends as files of weights do. */
+static bool has_ending(const char *name)
+{
+    static const char *const endings[] = {".safetensors", ".json", ".gguf", ".pth"};
+    const size_t length = strlen(name);
+
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (length > strlen(endings[i]) &&
+            strcmp(name + length - strlen(endings[i]), endings[i]) == 0)
+            return true;
+    return false;
+}
+
+enum vmt_status vmt_probe_config(vmt_ctx *ctx, const vmt_probe_case *c, vmt_config_file **config)
+{
+    const char *name = vmt_tensor_file_meta(c->file, "config");
+    char path[4096];
+
+    *config = NULL;
+    if (!name)
+        return VMT_OK;
+    const int length = snprintf(path, sizeof path, "%s/%s", c->folder, name);
+    if (strchr(name, '/') || length < 0 || (size_t)length >= sizeof path)
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: metadata \"config\" must name a file beside it",
+                        vmt_tensor_file_path(c->file));
+    return vmt_config_file_open(ctx, config, path);
+}
+
 enum vmt_status vmt_probe_weights(vmt_ctx *ctx, const vmt_probe_case *c, const char *key,
                                   vmt_tensor_file **weights)
 {
@@ -43,7 +71,8 @@ enum vmt_status vmt_probe_weights(vmt_ctx *ctx, const vmt_probe_case *c, const c
     if (!stem || !*stem || strchr(stem, '/'))
         return vmt_fail(ctx, VMT_E_FORMAT, "%s: metadata \"%s\" must name a weight file beside it",
                         vmt_tensor_file_path(c->file), key);
-    const int length = snprintf(path, sizeof path, "%s/%s.safetensors", c->folder, stem);
+    const int length = snprintf(path, sizeof path, "%s/%s%s", c->folder, stem,
+                                has_ending(stem) ? "" : ".safetensors");
     if (length < 0 || (size_t)length >= sizeof path)
         return vmt_fail(ctx, VMT_E_ARG, "%s: path too long", c->folder);
     return vmt_tensor_file_open(ctx, weights, path);

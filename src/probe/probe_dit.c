@@ -101,12 +101,16 @@ static enum vmt_status tap_and_gradient(vmt_ctx *ctx, dit_case *d)
 static enum vmt_status open_case(vmt_ctx *ctx, dit_case *d)
 {
     const vmt_tensor *x, *t, *text;
+    vmt_config_file *file;
     vmt_dit_config config;
     vmt_tensor host, velocity;
     int64_t block;
 
     VMT_TRY(vmt_probe_weights(ctx, d->c, "weights", &d->weights));
-    VMT_TRY(vmt_dit_config_read(ctx, &config, NULL, d->weights));
+    VMT_TRY(vmt_probe_config(ctx, d->c, &file));
+    const enum vmt_status status = vmt_dit_config_read(ctx, &config, file, d->weights);
+    vmt_config_file_close(file);
+    VMT_TRY(status);
     VMT_TRY(vmt_dit_open(ctx, &d->dit, d->weights, &config));
     VMT_TRY(vmt_dit_prepare(ctx, d->dit));
     VMT_TRY(latent_input(ctx, d, "x", &x, &host));

@@ -178,8 +178,12 @@ enum vmt_status vmt_probe_umt5(vmt_ctx *ctx, vmt_probe_case *c)
     text_case t = {.c = c};
     vmt_text_config config;
     vmt_tensor_file *weights = NULL;
+    vmt_config_file *file = NULL;
     VMT_TRY(vmt_probe_weights(ctx, c, "weights", &weights));
-    enum vmt_status status = vmt_text_config_read(ctx, &config, NULL, weights);
+    enum vmt_status status = vmt_probe_config(ctx, c, &file);
+    if (status == VMT_OK)
+        status = vmt_text_config_read(ctx, &config, file, weights);
+    vmt_config_file_close(file);
     if (status == VMT_OK)
         status = vmt_umt5_open(ctx, &t.umt5, weights, &config);
     if (status == VMT_OK)

@@ -19,9 +19,14 @@ typedef struct vae_case {
 
 static enum vmt_status open_case(vmt_ctx *ctx, vae_case *v, vmt_probe_case *c)
 {
+    vmt_config_file *config;
+
     v->c = c;
     VMT_TRY(vmt_probe_weights(ctx, c, "weights", &v->weights));
-    VMT_TRY(vmt_vae_config_read(ctx, &v->config, NULL, v->weights));
+    VMT_TRY(vmt_probe_config(ctx, c, &config));
+    const enum vmt_status status = vmt_vae_config_read(ctx, &v->config, config, v->weights);
+    vmt_config_file_close(config);
+    VMT_TRY(status);
     return vmt_vae_open(ctx, &v->vae, v->weights, &v->config);
 }
 

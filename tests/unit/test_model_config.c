@@ -160,6 +160,19 @@ static void bad_values(void **state)
     refuse("{\"dit\":{\"dim\":64.5}}", VMT_E_FORMAT, "'dim'");
     refuse("{\"dit\":{\"dim\":\"64\"}}", VMT_E_FORMAT, "'dim'");
     refuse("{\"dit\":{\"dim\":1e300}}", VMT_E_FORMAT, "'dim'");
+    /* keys of diffusers and transformers */
+    refuse("{\"_class_name\":\"WanTransformer3DModel\",\"num_attention_heads\":4,"
+           "\"attention_head_dim\":16,\"qk_norm\":\"rms_norm_across_heads\",\"image_dim\":null}",
+           VMT_OK, NULL);
+    refuse("{\"num_attention_heads\":8,\"attention_head_dim\":16}", VMT_E_FORMAT, "8 to 8");
+    refuse("{\"_class_name\":\"WanVACETransformer3DModel\"}", VMT_E_UNSUPPORTED, "VACE");
+    refuse("{\"qk_norm\":\"layer_norm\"}", VMT_E_UNSUPPORTED, "layer_norm");
+    refuse("{\"_class_name\":\"AutoencoderKLWan\",\"is_residual\":true}", VMT_E_UNSUPPORTED,
+           "is_residual");
+    refuse("{\"_class_name\":\"AutoencoderKLWan\",\"latents_std\":[1]}", VMT_E_FORMAT,
+           "16 entries");
+    refuse("{\"model_type\":\"umt5\",\"feed_forward_proj\":\"relu\"}", VMT_E_UNSUPPORTED, "relu");
+    refuse("{\"model_type\":\"umt5\",\"d_model\":0}", VMT_E_FORMAT, "d_model");
     refuse("{\"dit\":{\"num_heads\":5}}", VMT_E_MODEL, "5 heads");
     refuse("{\"dit\":{\"num_heads\":64}}", VMT_E_MODEL, "64 heads");
     refuse("{\"dit\":{\"freq_dim\":255}}", VMT_E_MODEL, "odd");
