@@ -52,7 +52,7 @@ static enum vmt_status describe_video(const cli_session *s, const char *path)
     return VMT_OK;
 }
 
-/* Tensor files begin with a small length and "{", or "PK"; index files with "{". */
+/* Tensor files begin with a small length and "{", with "PK" or "GGUF"; index files with "{". */
 static bool is_model_file(const char *path)
 {
     unsigned char head[10];
@@ -65,7 +65,7 @@ static bool is_model_file(const char *path)
     if (fd >= 0)
         close(fd);
     return (got >= 9 && head[8] == '{' && !head[6] && !head[7]) ||
-           (got >= 2 && !memcmp(head, "PK", 2));
+           (got >= 2 && !memcmp(head, "PK", 2)) || (got >= 4 && !memcmp(head, "GGUF", 4));
 }
 
 /* *ours: it is the JSON beside a result. */

@@ -7,11 +7,13 @@
 Prints a line per part and format: the largest difference, relative to the largest value.  Needs a developer's machine, not CI:
 CI has the files that --fixtures wrote."""
 import argparse
-import json
 import pathlib
+import re
 import shutil
 import subprocess
 
+import gguf
+import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from safetensors.torch import load_file, save_file
@@ -98,6 +100,99 @@ def run_text(model):
     return {"in.ids": ids, "in.mask": mask, "out.prompt": rows}
 
 
+# ---------------------------------------------------------------- names: from the libraries' to the official and llama.cpp's
+
+OFFICIAL_DIT = [("condition_embedder.text_embedder.linear_1", "text_embedding.0"),
+                ("condition_embedder.text_embedder.linear_2", "text_embedding.2"),
+                ("condition_embedder.time_embedder.linear_1", "time_embedding.0"),
+                ("condition_embedder.time_embedder.linear_2", "time_embedding.2"),
+                ("condition_embedder.time_proj", "time_projection.1"), ("proj_out", "head.head"),
+                (r"^scale_shift_table", "head.modulation"), ("scale_shift_table", "modulation"),
+                (r"\.norm2\.", ".norm3."), ("attn1", "self_attn"), ("attn2", "cross_attn"), (r"to_out\.0", "o"),
+                (r"to_([qkv])\.", r"\1."), (r"ffn\.net\.0\.proj", "ffn.0"), (r"ffn\.net\.2", "ffn.2")]
+LLAMA_T5 = [("shared", "token_embd"), (r"encoder\.final_layer_norm", "enc.output_norm"), (r"encoder\.block", "enc.blk"),
+            (r"layer\.0\.SelfAttention\.relative_attention_bias", "attn_rel_b"),
+            (r"layer\.0\.SelfAttention\.([qkvo])\.", r"attn_\1."), (r"layer\.0\.layer_norm", "attn_norm"),
+            (r"layer\.1\.layer_norm", "ffn_norm"), (r"layer\.1\.DenseReluDense\.wi_0", "ffn_gate"),
+            (r"layer\.1\.DenseReluDense\.wi_1", "ffn_up"), (r"layer\.1\.DenseReluDense\.wo", "ffn_down")]
+
+
+def renamed(name, rules):
+    for pattern, text in rules:
+        name = re.sub(pattern, text, name)
+    return name
+
+
+# ---------------------------------------------------------------- GGUF
+
+def write_gguf(path, model, arch, rules, types):
+    """Matrices in turn of `types`, all else F32 (BF16 one vector); the model then has the values that were written."""
+    writer = gguf.GGUFWriter(path, arch)
+    matrices = 0
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name == "encoder.embed_tokens.weight":
+                continue
+            data, kind = p.detach().numpy().astype(np.float32), gguf.GGMLQuantizationType.F32
+            if p.dim() == 2 and "relative_attention_bias" not in name:
+                kind = types[matrices % len(types)]
+                matrices += 1
+            packed = gguf.quantize(data, kind)
+            p.copy_(torch.from_numpy(gguf.dequantize(packed, kind).reshape(p.shape).copy()))
+            writer.add_tensor(renamed(name, rules), packed, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def check_gguf(program, out, lines):
+    kinds = gguf.GGMLQuantizationType
+    transformer = randomise(WanTransformer3DModel(num_attention_heads=2, attention_head_dim=16, text_dim=32, freq_dim=32,
+                                                  ffn_dim=64, num_layers=2), 4)
+    config = UMT5Config(vocab_size=96, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, is_encoder_decoder=False)
+    parts = {"transformer": (transformer, run_transformer, "dit", "wan", OFFICIAL_DIT, [kinds.Q8_0, kinds.Q4_0, kinds.BF16, kinds.F16]),
+             "text_encoder": (randomise(UMT5EncoderModel(config), 5), run_text, "umt5", "t5encoder", LLAMA_T5,
+                              [kinds.Q8_0, kinds.Q4_0])}
+    for name, (model, run, kind, arch, rules, types) in parts.items():
+        folder = out / "gguf" / name
+        folder.mkdir(parents=True)
+        write_gguf(folder / "model.gguf", model, arch, rules, types)
+        if kind == "dit":
+            model.save_config(folder)
+        write_case(folder, kind, "model.gguf", run(model), {"block": "0"} if kind == "dit" else {})
+        compare(program, folder, f"gguf {name}: {', '.join(t.name for t in types)}", lines)
+
+
+def write_blocks(out):
+    """Random blocks of every type in a GGUF file, and what Python's gguf reads in them."""
+    generator, expected = np.random.default_rng(6), {}
+    writer = gguf.GGUFWriter(out / "blocks.gguf", "wan")
+    writer.add_uint32("fastvmt.answer", 42)
+    writer.add_array("a.list", ["x", "y"])
+    for kind in ("Q8_0", "Q4_0", "Q4_K", "Q5_K", "Q6_K", "F16", "BF16", "F32"):
+        kind = gguf.GGMLQuantizationType[kind]
+        elements, size = gguf.GGML_QUANT_SIZES[kind]
+        shape = (4, 512 // elements * size)
+        data = generator.integers(0, 256, shape, dtype=np.uint8)
+        blocks = data.reshape(-1, size)
+        for at in {"Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,), "Q8_0": (0,), "Q4_0": (0,)}.get(kind.name, ()):
+            scale = generator.normal(0, 0.1, len(blocks)).astype(np.float16)  # no NaN among the scales
+            blocks[:, at:at + 2] = scale.view(np.uint8).reshape(-1, 2)
+        if elements == 1:
+            data = gguf.quantize(generator.normal(0, 1, (4, 512)).astype(np.float32), kind)
+            data = data.view(np.uint8).reshape(4, -1)
+        writer.add_tensor(kind.name, data, raw_dtype=kind)
+        typed = {"F16": np.float16, "F32": np.float32}.get(kind.name)
+        values = data.view(typed) if typed else data
+        expected[kind.name] = torch.from_numpy(gguf.dequantize(values, kind).astype(np.float32).reshape(4, 512).copy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    save_file(expected, out / "blocks.safetensors")
+
+
 # ---------------------------------------------------------------- models
 
 def make_transformer():
@@ -140,6 +235,8 @@ def main():
     shutil.rmtree(args.out, ignore_errors=True)
     lines = []
     check_diffusers(args.program.resolve(), args.out, lines)
+    check_gguf(args.program.resolve(), args.out, lines)
+    write_blocks(args.out / "gguf")
     for what, tensor, worst in lines:
         print(f"{what:40} {tensor:16} {worst:.2e}")
     if args.fixtures:

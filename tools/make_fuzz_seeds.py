@@ -50,6 +50,19 @@ def safetensors(tensors, meta=None, values=None):
     return struct.pack("<Q", len(text)) + text + data
 
 
+def gguf(tensors, data, shapes=()):
+    def text(value):
+        return struct.pack("<Q", len(value)) + value.encode()
+    out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), 2 + len(shapes))
+    out += text("general.architecture") + struct.pack("<I", 8) + text("wan")
+    out += text("fastvmt.eps") + struct.pack("<If", 6, 1e-6)
+    for key, shape in shapes:
+        out += text(key) + struct.pack("<IIQ", 9, 5, len(shape)) + struct.pack(f"<{len(shape)}i", *shape)
+    for name, kind, shape, offset in tensors:
+        out += text(name) + struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, kind, offset)
+    return out + bytes(-len(out) % 32) + bytes(i % 7 for i in range(data))
+
+
 def torch_module():
     """Names that torch's pickles mention; pickling asks only where they live."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
@@ -271,6 +284,12 @@ def main():
     lines = lambda objects: "# a comment\n\n" + "\n".join(json.dumps(o) for o in objects)
     write("table", "manifest", lines(cases))
     write("table", "both", lines(cases + rows) + "\n" + json.dumps(rows[3])[:40])
+    blocks = (ROOT.parent.parent / "data/formats/gguf/blocks.gguf").read_bytes()
+    write("gguf", "types", blocks[:4096])
+    write("gguf", "small", gguf([("w", 8, [64, 2], 0), ("v", 12, [256], 160), ("s", 0, [3], 320)], 352))
+    write("gguf", "folded", gguf([("patch_embedding.weight", 0, [2, 2, 1, 4], 0), ("patch_embedding.bias", 0, [2], 64),
+                                  ("head.modulation", 0, [1], 96)], 128, [("comfy.gguf.orig_shape.patch_embedding.weight",
+                                                                           [2, 2, 1, 2, 2])]))
     for part in ("transformer", "vae", "text_encoder"):
         write("config", f"diffusers_{part}",
               (ROOT.parent.parent / f"data/formats/diffusers/{part}/config.json").read_bytes())

@@ -58,7 +58,22 @@ enum vmt_status {
     VMT_E_CANCELLED = 10   /* vmt_cancel, or a callback asked for it */
 };
 
-enum vmt_dtype { VMT_F32 = 0, VMT_F16, VMT_BF16, VMT_F64, VMT_I32, VMT_I64, VMT_U8 };
+/* The last six are weights in few bits, in files only. */
+enum vmt_dtype {
+    VMT_F32 = 0,
+    VMT_F16,
+    VMT_BF16,
+    VMT_F64,
+    VMT_I32,
+    VMT_I64,
+    VMT_U8,
+    VMT_F8_E4M3,
+    VMT_Q8_0,
+    VMT_Q4_0,
+    VMT_Q4_K,
+    VMT_Q5_K,
+    VMT_Q6_K
+};
 
 enum vmt_log_level { VMT_LOG_ERROR = 0, VMT_LOG_WARNING, VMT_LOG_INFO, VMT_LOG_DEBUG };
 

@@ -21,6 +21,7 @@ static enum vmt_status need_matrix(vmt_ctx *ctx, dit_binder *b, vmt_weight *w, i
 {
     b->dit->matrices[b->dit->matrix_count++] = w;
     VMT_TRY(vmt_needs_add(ctx, &b->needs, &w->w, VMT_SHAPE(out, in), "%s.weight", name));
+    vmt_needs_packs(&b->needs);
     return vmt_needs_add(ctx, &b->needs, &w->bias, VMT_SHAPE(out), "%s.bias", name);
 }
 
@@ -213,6 +214,8 @@ enum vmt_status vmt_dit_prepare(vmt_ctx *ctx, vmt_dit *dit)
 
 void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size_t *mapped)
 {
+    size_t use = 0;
+
     *packed = dit->vectors.peak;
     *mapped = 0;
     for (int64_t i = 0; i < dit->matrix_count; i++) {
@@ -220,5 +223,8 @@ void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size
                                                   VMT_USE_LINEAR | VMT_USE_BACKWARD);
         if (!is_converted(ctx, dit->matrices[i]))
             *mapped += vmt_tensor_bytes(&dit->matrices[i]->w);
+        const size_t own = vmt_weight_use_bytes(ctx, dit->matrices[i]);
+        use = own > use ? own : use;
     }
+    *packed += use;
 }

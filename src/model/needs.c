@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/tensor_table.h"
 
+#include "base/quant.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +36,11 @@ enum vmt_status vmt_needs_add(vmt_ctx *ctx, vmt_needs *needs, vmt_tensor *view, 
                         need->name);
     needs->count++;
     return VMT_OK;
+}
+
+void vmt_needs_packs(vmt_needs *needs)
+{
+    needs->items[needs->count - 1].packs = true;
 }
 
 void vmt_needs_free(vmt_needs *needs)
@@ -99,7 +106,7 @@ static void bind_one(const vmt_need *need, const vmt_tensor *t, struct complaint
         const vmt_tensor want = vmt_tensor_over(NULL, t->dtype, need->rank, need->shape);
         complain(misshapen, "%s is %s, expected %s", need->name, vmt_shape_text(t, actual),
                  vmt_shape_text(&want, expected));
-    } else if (!is_float(t->dtype)) {
+    } else if (!is_float(t->dtype) && !(need->packs && vmt_is_quantised(t->dtype))) {
         complain(not_float, "%s is %s", need->name, vmt_dtype_name(t->dtype));
     } else {
         *need->view = *t;
@@ -130,7 +137,7 @@ enum vmt_status vmt_needs_bind(vmt_ctx *ctx, const vmt_needs *needs, const vmt_t
     vmt_free(used);
     report(text, sizeof text, "missing", &missing);
     report(text, sizeof text, "of another shape", &misshapen);
-    report(text, sizeof text, "not F32, F16 or BF16", &not_float);
+    report(text, sizeof text, "of a type that it cannot have", &not_float);
     report(text, sizeof text, "not part of this model", &surplus);
     if (text[0])
         return vmt_fail(ctx, VMT_E_MODEL, "%.400s: these are not the tensors of the %s: %s",

@@ -6,6 +6,9 @@
 #include "model/zip_reader.h"
 
 #include "base/crc32.h"
+#include "base/quant.h"
+
+#include <math.h>
 
 #include <inttypes.h>
 #include <string.h>
@@ -60,9 +63,29 @@ static uint64_t exponent_of(enum vmt_dtype dtype)
     case VMT_I32:
     case VMT_I64:
     case VMT_U8:
+    case VMT_F8_E4M3:
+    case VMT_Q8_0:
+    case VMT_Q4_0:
+    case VMT_Q4_K:
+    case VMT_Q5_K:
+    case VMT_Q6_K:
         break;
     }
     return 0;
+}
+
+static int64_t find_in_blocks(const vmt_tensor *t, int64_t from, int64_t to)
+{
+    float values[VMT_QUANT_BLOCK];
+
+    for (int64_t i = from; i < to; i += VMT_QUANT_BLOCK) {
+        const int64_t n = to - i < VMT_QUANT_BLOCK ? to - i : VMT_QUANT_BLOCK;
+        vmt_unpack(values, t->dtype, t->data, i, n);
+        for (int64_t j = 0; j < n; j++)
+            if (!isfinite(values[j]))
+                return i + j;
+    }
+    return to;
 }
 
 /* First value in [from, to) that is not finite, or `to`. */
@@ -72,6 +95,8 @@ static int64_t find_not_finite(const vmt_tensor *t, int64_t from, int64_t to)
     const size_t bytes = vmt_dtype_bytes(t->dtype);
     const unsigned char *data = t->data;
 
+    if (vmt_is_quantised(t->dtype))
+        return find_in_blocks(t, from, to);
     for (int64_t i = from; i < to; i++) {
         uint64_t value = 0;
         memcpy(&value, data + (size_t)i * bytes, bytes); /* little-endian, as the files are */
@@ -85,7 +110,7 @@ static enum vmt_status check_values(vmt_ctx *ctx, const char *path, const vmt_te
 {
     const int64_t count = vmt_numel(&entry->tensor);
 
-    if (!exponent_of(entry->tensor.dtype))
+    if (!exponent_of(entry->tensor.dtype) && !vmt_is_quantised(entry->tensor.dtype))
         return VMT_OK;
     for (int64_t from = 0; from < count; from += PIECE) {
         const int64_t to = count - from < PIECE ? count : from + PIECE;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/tensor_file.h"
 
+#include "model/gguf.h"
 #include "model/pth.h"
 #include "model/safetensors.h"
 #include "model/shard_index.h"
@@ -101,18 +102,16 @@ static enum vmt_status read_shards(vmt_ctx *ctx, vmt_tensor_file *file,
 static enum vmt_status refuse_kind(vmt_ctx *ctx, const vmt_tensor_file *file,
                                    const unsigned char *bytes, size_t length)
 {
-    if (length >= 4 && memcmp(bytes, "GGUF", 4) == 0)
-        return vmt_fail(ctx, VMT_E_FORMAT, "%s: a GGUF file; expected safetensors or torch .pth",
-                        file->path);
     if (length >= 2 && bytes[0] == 0x80 && bytes[1] <= 5)
         return vmt_fail(ctx, VMT_E_FORMAT,
                         "%s: a pickle of torch before 1.6; save it again with a newer torch, or as "
                         "safetensors",
                         file->path);
-    return vmt_fail(ctx, VMT_E_FORMAT,
-                    "%s: neither safetensors, nor an index of shards, nor torch .pth (%zu bytes, "
-                    "beginning %02x %02x)",
-                    file->path, length, (unsigned)bytes[0], length > 1 ? (unsigned)bytes[1] : 0u);
+    return vmt_fail(
+        ctx, VMT_E_FORMAT,
+        "%s: neither safetensors, nor an index of shards, nor torch .pth, nor GGUF (%zu "
+        "bytes, beginning %02x %02x)",
+        file->path, length, (unsigned)bytes[0], length > 1 ? (unsigned)bytes[1] : 0u);
 }
 
 static enum vmt_status read_bytes(vmt_ctx *ctx, vmt_tensor_file *file, unsigned char *bytes,
@@ -134,6 +133,8 @@ static enum vmt_status read_bytes(vmt_ctx *ctx, vmt_tensor_file *file, unsigned 
         VMT_TRY(vmt_safetensors_parse(ctx, file, bytes, length, file->path));
     else if (vmt_zip_looks(bytes, length))
         VMT_TRY(vmt_pth_parse(ctx, file, bytes, length, file->path));
+    else if (vmt_gguf_looks(bytes, length))
+        VMT_TRY(vmt_gguf_parse(ctx, file, bytes, length, file->path));
     else
         return refuse_kind(ctx, file, bytes, length);
     VMT_TRY(vmt_table_seal(ctx, file));

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  *
- * Named tensors out of files: safetensors (single, or sharded by an index), torch .pth.  The kind
- * is told by content, not by name.  Files are memory-mapped; tensors are views into the mapping,
- * valid until close. Files are untrusted: every length is checked before it is used. Formats:
- * safetensors README; PyTorch serialization (zip of stored entries, pickle protocol 2).
+ * Named tensors out of files: safetensors (single, or sharded by an index), torch .pth, GGUF.  The
+ * kind is told by content, not by name.  Files are memory-mapped; tensors are views into the
+ * mapping, valid until close. Files are untrusted: every length is checked before it is used.
+ * Formats: safetensors README; PyTorch serialization (zip of stored entries, pickle protocol 2).
  */
 #ifndef VMT_MODEL_TENSOR_FILE_H
 #define VMT_MODEL_TENSOR_FILE_H
@@ -12,7 +12,7 @@
 
 typedef struct vmt_tensor_file vmt_tensor_file;
 
-/* Opens one file: .safetensors, .safetensors.index.json (then its shards too), or .pth.
+/* Opens one file: .safetensors, .safetensors.index.json (then its shards too), .pth or .gguf.
  * Errors: VMT_E_IO; VMT_E_FORMAT with file, what is wrong, actual and expected value. */
 enum vmt_status vmt_tensor_file_open(vmt_ctx *ctx, vmt_tensor_file **file, const char *path);
 
@@ -70,6 +70,7 @@ typedef struct vmt_need {
     int rank;
     int64_t shape[VMT_MAX_RANK];
     vmt_tensor *view; /* receives the mapped tensor, as stored: F32, F16 or BF16 */
+    bool packs;       /* a matrix that may also be in few bits */
 } vmt_need;
 
 /* A growing list of needs. */
@@ -81,6 +82,8 @@ typedef struct vmt_needs {
 /* Adds one; the name is made printf-like. */
 enum vmt_status vmt_needs_add(vmt_ctx *ctx, vmt_needs *needs, vmt_tensor *view, int rank,
                               const int64_t *shape, const char *name, ...) VMT_PRINTF(6, 7);
+/* The one added last is a matrix that its user takes in few bits, too. */
+void vmt_needs_packs(vmt_needs *needs);
 void vmt_needs_free(vmt_needs *needs);
 
 /* Binds all of them.  Missing, surplus and misshapen tensors, and dtypes that are not floating, are

@@ -289,6 +289,22 @@ static enum vmt_status rename_entry(vmt_ctx *ctx, vmt_tensor_entry *entry, const
     return VMT_OK;
 }
 
+/* stable-diffusion.cpp's GGUF files have four axes at most: the first is [out, in] in one. */
+static void unfold_patch(vmt_tensor_file *file)
+{
+    vmt_tensor_entry *entries = file->entries.items;
+    const int64_t weight = vmt_table_find(file, "patch_embedding.weight");
+    const vmt_tensor *bias = vmt_tensor_file_find(file, "patch_embedding.bias");
+
+    if (weight < 0 || !bias || bias->rank != 1 || bias->shape[0] < 1)
+        return;
+    vmt_tensor *t = &entries[weight].tensor;
+    const int64_t out = bias->shape[0];
+    if (t->rank == 4 && t->shape[0] % out == 0)
+        *t = vmt_reshape(t,
+                         VMT_SHAPE(out, t->shape[0] / out, t->shape[1], t->shape[2], t->shape[3]));
+}
+
 enum vmt_status vmt_names_to_official(vmt_ctx *ctx, vmt_tensor_file *file)
 {
     const char *prefix = NULL;
@@ -297,8 +313,12 @@ enum vmt_status vmt_names_to_official(vmt_ctx *ctx, vmt_tensor_file *file)
     const size_t count = file->entries.count;
 
     file->scheme = s ? s->name : NULL;
-    if (!s || (s->rules == NO_RULES && !*prefix))
+    if (!s)
         return VMT_OK;
+    if (s->rules == NO_RULES && !*prefix) {
+        unfold_patch(file);
+        return VMT_OK;
+    }
     const size_t skip = strlen(prefix);
     const int level = level_entries(file, prefix);
     /* marked first: what is extra depends on names that are about to change */
@@ -323,5 +343,7 @@ enum vmt_status vmt_names_to_official(vmt_ctx *ctx, vmt_tensor_file *file)
         VMT_TRY(status);
     }
     file->entries.count = kept;
-    return vmt_table_seal(ctx, file);
+    VMT_TRY(vmt_table_seal(ctx, file));
+    unfold_patch(file);
+    return VMT_OK;
 }

@@ -29,14 +29,18 @@ static enum vmt_status copy_text(vmt_ctx *ctx, char **copy, const char *text)
 
 bool vmt_shape_bytes(enum vmt_dtype dtype, int rank, const int64_t *shape, size_t *bytes)
 {
+    const int64_t block = vmt_dtype_block(dtype);
     size_t product = vmt_dtype_bytes(dtype);
 
     if (rank < 0 || rank > VMT_MAX_RANK)
         return false;
-    for (int i = 0; i < rank; i++)
-        if (shape[i] < 0 || (uint64_t)shape[i] > SIZE_MAX ||
-            !vmt_mul_size(product, (size_t)shape[i], &product))
+    if (block > 1 && (rank < 1 || shape[rank - 1] % block != 0))
+        return false;
+    for (int i = 0; i < rank; i++) {
+        const int64_t side = i == rank - 1 ? shape[i] / block : shape[i];
+        if (side < 0 || (uint64_t)side > SIZE_MAX || !vmt_mul_size(product, (size_t)side, &product))
             return false;
+    }
     if (product > INT64_MAX)
         return false;
     *bytes = product;
@@ -75,7 +79,9 @@ enum vmt_status vmt_table_add(vmt_ctx *ctx, vmt_tensor_file *file, const char *n
     vmt_tensor_entry *entry;
     void *item = NULL;
 
-    VMT_TRY(vmt_table_align(ctx, file, &data, length, vmt_dtype_bytes(dtype)));
+    /* blocks are read byte by byte */
+    const size_t alignment = vmt_dtype_block(dtype) > 1 ? 1 : vmt_dtype_bytes(dtype);
+    VMT_TRY(vmt_table_align(ctx, file, &data, length, alignment));
     VMT_TRY(vmt_list_add(ctx, &file->entries, sizeof *entry, &item));
     entry = item;
     entry->tensor = vmt_tensor_over(data, dtype, rank, shape);

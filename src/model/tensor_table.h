@@ -61,8 +61,8 @@ int64_t vmt_table_find(const vmt_tensor_file *file, const char *name);
 /* Index into meta, or -1. */
 int64_t vmt_table_find_meta(const vmt_tensor_file *file, const char *key);
 
-/* Bytes of a dense tensor.  false: an axis is negative, the rank is above VMT_MAX_RANK, or the
- * product overflows. */
+/* Bytes of a dense tensor.  false: an axis is negative, the rank is above VMT_MAX_RANK, rows are no
+ * whole blocks, or the product overflows. */
 bool vmt_shape_bytes(enum vmt_dtype dtype, int rank, const int64_t *shape, size_t *bytes);
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef VMT_TENSOR_OP_CHECK_H
 #define VMT_TENSOR_OP_CHECK_H
 
+#include "base/quant.h"
 #include "tensor/tensor.h"
 
 #include <inttypes.h>
@@ -22,8 +23,8 @@ struct call {
 
 enum { ANY = -1 }; /* an axis of any length from 1 */
 
-/* What a letter admits: R, A: the context's two; W: as files store weights; I: indices; F: any
- * floating; *: anything. */
+/* What a letter admits: R, A: the context's two; W: as files store weights; Q: in few bits;
+ * I: indices; F: any floating; *: anything. */
 static inline bool dtype_fits(const struct call *call, enum vmt_dtype dtype, const char *letters)
 {
     const bool is_half = dtype == VMT_F16 || dtype == VMT_BF16;
@@ -32,7 +33,8 @@ static inline bool dtype_fits(const struct call *call, enum vmt_dtype dtype, con
             (*letters == 'A' && dtype == call->ctx->act) ||
             (*letters == 'W' && (dtype == VMT_F32 || is_half)) ||
             (*letters == 'F' && (dtype == VMT_F32 || dtype == VMT_F64 || is_half)) ||
-            (*letters == 'I' && dtype == VMT_I32) || *letters == '*')
+            (*letters == 'Q' && vmt_is_quantised(dtype)) || (*letters == 'I' && dtype == VMT_I32) ||
+            *letters == '*')
             return true;
     return false;
 }

@@ -11,7 +11,7 @@ static void check_weight(struct call *call, const vmt_weight *w, int64_t out, in
         reject(call, "w", "no weight");
         return;
     }
-    check_tensor(call, "w", &w->w, "W", VMT_SHAPE(out, in));
+    check_tensor(call, "w", &w->w, "WQ", VMT_SHAPE(out, in));
     if (w->bias.data)
         check_tensor(call, "bias", &w->bias, "W", VMT_SHAPE(out));
 }
@@ -121,6 +121,11 @@ bool vmt_weight_is_copied(vmt_ctx *ctx, const vmt_weight *weight, unsigned use)
 
     matrix.bias.data = NULL;
     return ctx->ops->weight_prepare_bytes(ctx, &matrix, use) > 0;
+}
+
+size_t vmt_weight_use_bytes(vmt_ctx *ctx, const vmt_weight *weight)
+{
+    return ctx->ops->weight_use_bytes ? ctx->ops->weight_use_bytes(ctx, weight) : 0;
 }
 
 /* ---------------------------------------------------------------- linear algebra */

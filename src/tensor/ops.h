@@ -77,5 +77,7 @@ vmt_op_adamw_step vmt_adamw_step;
 /* Whether preparing copies the matrix or filter, so that the file's is not read any more.  A bias
  * may be copied all the same. */
 bool vmt_weight_is_copied(vmt_ctx *ctx, const vmt_weight *weight, unsigned use);
+/* What weight_use_bytes of the table says; 0 without it. */
+size_t vmt_weight_use_bytes(vmt_ctx *ctx, const vmt_weight *weight);
 
 #endif

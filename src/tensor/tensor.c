@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tensor/tensor.h"
 
+#include "base/quant.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,8 +22,20 @@ size_t vmt_dtype_bytes(enum vmt_dtype dtype)
         return 2;
     case VMT_U8:
         return 1;
+    case VMT_F8_E4M3:
+    case VMT_Q8_0:
+    case VMT_Q4_0:
+    case VMT_Q4_K:
+    case VMT_Q5_K:
+    case VMT_Q6_K:
+        return vmt_quant_bytes(dtype);
     }
     return 0;
+}
+
+int64_t vmt_dtype_block(enum vmt_dtype dtype)
+{
+    return vmt_quant_elements(dtype);
 }
 
 const char *vmt_dtype_name(enum vmt_dtype dtype)
@@ -41,6 +55,18 @@ const char *vmt_dtype_name(enum vmt_dtype dtype)
         return "BF16";
     case VMT_U8:
         return "U8";
+    case VMT_F8_E4M3:
+        return "F8_E4M3";
+    case VMT_Q8_0:
+        return "Q8_0";
+    case VMT_Q4_0:
+        return "Q4_0";
+    case VMT_Q4_K:
+        return "Q4_K";
+    case VMT_Q5_K:
+        return "Q5_K";
+    case VMT_Q6_K:
+        return "Q6_K";
     }
     return "unknown";
 }
@@ -55,7 +81,7 @@ int64_t vmt_numel(const vmt_tensor *t)
 
 size_t vmt_tensor_bytes(const vmt_tensor *t)
 {
-    return (size_t)vmt_numel(t) * vmt_dtype_bytes(t->dtype);
+    return (size_t)(vmt_numel(t) / vmt_dtype_block(t->dtype)) * vmt_dtype_bytes(t->dtype);
 }
 
 bool vmt_same_shape(const vmt_tensor *a, const vmt_tensor *b)
@@ -101,10 +127,11 @@ vmt_tensor vmt_reshape(const vmt_tensor *t, int rank, const int64_t *shape)
 /* Where entry i of axis 0 begins; NULL (measured arenas' tensors may be anything) stays NULL. */
 static void *entry_address(const vmt_tensor *t, int64_t i)
 {
-    size_t bytes = vmt_dtype_bytes(t->dtype);
+    int64_t elements = i;
     for (int axis = 1; axis < t->rank; axis++)
-        bytes *= (size_t)t->shape[axis];
-    return t->data ? (unsigned char *)t->data + bytes * (size_t)i : NULL;
+        elements *= t->shape[axis];
+    const size_t bytes = (size_t)(elements / vmt_dtype_block(t->dtype)) * vmt_dtype_bytes(t->dtype);
+    return t->data ? (unsigned char *)t->data + bytes : NULL;
 }
 
 vmt_tensor vmt_slice(const vmt_tensor *t, int64_t first, int64_t count)

@@ -33,7 +33,8 @@ typedef struct vmt_tensor {
 
 /* A matrix or filter with its bias, as the file stores it, and what the backend made of it. */
 typedef struct vmt_weight {
-    vmt_tensor w; /* [out, in] or [out, in, kt, kh, kw]; F32, F16 or BF16; mapped from the file */
+    vmt_tensor w;    /* [out, in] or [out, in, kt, kh, kw]; F32, F16 or BF16, a matrix also in few
+                        bits;    mapped from the file */
     vmt_tensor bias; /* [out]; F32, F16 or BF16, mapped; data NULL: none */
     void *packed;    /* backend's own form, NULL until weight_prepare; freed by weight_release */
     size_t packed_bytes;
@@ -418,6 +419,9 @@ typedef struct vmt_ops {
     vmt_op_weight_prepare *weight_prepare;
     size_t (*weight_prepare_bytes)(vmt_ctx *, const vmt_weight *weight, unsigned use);
     void (*weight_release)(vmt_ctx *, vmt_weight *weight);
+    /* Bytes that a product with the weight takes beside it until a weight like it is released, the
+     * same bytes for all of them; NULL: none. */
+    size_t (*weight_use_bytes)(vmt_ctx *, const vmt_weight *weight);
 
     vmt_op_linear *linear;
     vmt_op_linear_bwd *linear_bwd;
@@ -482,7 +486,10 @@ typedef struct vmt_ops {
 
 /* ---------------------------------------------------------------- tensors */
 
+/* Bytes of one element; of dtypes in few bits those of a block, which has vmt_dtype_block elements
+ * of a row (else 1). */
 size_t vmt_dtype_bytes(enum vmt_dtype dtype);
+int64_t vmt_dtype_block(enum vmt_dtype dtype);
 const char *vmt_dtype_name(enum vmt_dtype dtype); /* "F32", as safetensors spells it */
 int64_t vmt_numel(const vmt_tensor *t);
 size_t vmt_tensor_bytes(const vmt_tensor *t);

@@ -52,10 +52,12 @@ static enum vmt_status need_layer(vmt_ctx *ctx, vmt_needs *needs, umt5_layer *la
         {&layer->fc1, c->dim_ffn, c->dim, "ffn.fc1"},
         {&layer->fc2, c->dim, c->dim_ffn, "ffn.fc2"},
     };
-    for (int m = 0; m < MATRICES; m++)
+    for (int m = 0; m < MATRICES; m++) {
         VMT_TRY(vmt_needs_add(ctx, needs, &matrices[m].weight->w,
                               VMT_SHAPE(matrices[m].out, matrices[m].in),
                               "blocks.%" PRId64 ".%s.weight", i, matrices[m].name));
+        vmt_needs_packs(needs);
+    }
     VMT_TRY(vmt_needs_add(ctx, needs, &layer->norm1, VMT_SHAPE(c->dim),
                           "blocks.%" PRId64 ".norm1.weight", i));
     VMT_TRY(vmt_needs_add(ctx, needs, &layer->norm2, VMT_SHAPE(c->dim),
@@ -70,6 +72,7 @@ static enum vmt_status bind(vmt_ctx *ctx, vmt_umt5 *umt5, vmt_needs *needs,
     const vmt_text_config *c = &umt5->config;
     VMT_TRY(vmt_needs_add(ctx, needs, &umt5->embedding.w, VMT_SHAPE(c->vocab, c->dim),
                           "token_embedding.weight"));
+    vmt_needs_packs(needs);
     for (int64_t i = 0; i < c->layers; i++)
         VMT_TRY(need_layer(ctx, needs, &umt5->layers[i], c, i));
     VMT_TRY(vmt_needs_add(ctx, needs, &umt5->norm, VMT_SHAPE(c->dim), "norm.weight"));
@@ -457,9 +460,11 @@ enum vmt_status vmt_umt5_encode_bytes(vmt_ctx *ctx, const vmt_umt5 *umt5,
     *mapped = vmt_tensor_bytes(&umt5->embedding.w);
     for (int64_t i = 0; i < umt5->config.layers; i++) {
         vmt_weight *matrices[MATRICES];
-        size_t packed = 0;
+        size_t packed = 0, use = 0;
         layer_matrices(&umt5->layers[i], matrices);
         for (int m = 0; m < MATRICES; m++) {
+            const size_t for_use = vmt_weight_use_bytes(ctx, matrices[m]);
+            use = for_use > use ? for_use : use;
             const size_t own = ctx->ops->weight_prepare_bytes(ctx, matrices[m], VMT_USE_LINEAR);
             packed += own;
             if (!own)
@@ -467,7 +472,7 @@ enum vmt_status vmt_umt5_encode_bytes(vmt_ctx *ctx, const vmt_umt5 *umt5,
         }
         const size_t at_once =
             umt5->keeps ? before + packed : packed + (size_t)layers_ahead(ctx) * before;
-        largest = at_once > largest ? at_once : largest;
+        largest = at_once + use > largest ? at_once + use : largest;
         before = umt5->keeps ? at_once : packed;
     }
     *bytes = arena.peak + largest + umt5->vectors.peak +

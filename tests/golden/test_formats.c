@@ -89,6 +89,20 @@ static void transformers_text_encoder(void **state)
     run_on_all("diffusers/text_encoder", 1e-5);
 }
 
+/* Matrices in Q8_0, Q4_0, BF16 and F16 in turn, official names, a 5-axis tensor. */
+static void gguf_transformer(void **state)
+{
+    (void)state;
+    run_on_all("gguf/transformer", 2e-5);
+}
+
+/* llama.cpp's names. */
+static void gguf_text_encoder(void **state)
+{
+    (void)state;
+    run_on_all("gguf/text_encoder", 1e-5);
+}
+
 /* The folder opens as a model; its parts belong together. */
 static void diffusers_folder(void **state)
 {
@@ -110,10 +124,9 @@ static void diffusers_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(diffusers_transformer),
-        cmocka_unit_test(diffusers_vae),
-        cmocka_unit_test(transformers_text_encoder),
-        cmocka_unit_test(diffusers_folder),
+        cmocka_unit_test(diffusers_transformer),     cmocka_unit_test(diffusers_vae),
+        cmocka_unit_test(transformers_text_encoder), cmocka_unit_test(diffusers_folder),
+        cmocka_unit_test(gguf_transformer),          cmocka_unit_test(gguf_text_encoder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,6 +24,12 @@ static double element(const vmt_tensor *t, int64_t i)
     case VMT_F64:
     case VMT_F16:
     case VMT_BF16:
+    case VMT_F8_E4M3:
+    case VMT_Q8_0:
+    case VMT_Q4_0:
+    case VMT_Q4_K:
+    case VMT_Q5_K:
+    case VMT_Q6_K:
         break;
     }
     fail_msg("unexpected dtype %d in a case", (int)t->dtype);

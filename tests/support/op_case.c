@@ -43,6 +43,12 @@ static double round_to(enum vmt_dtype dtype, double x)
     case VMT_I32:
     case VMT_I64:
     case VMT_U8:
+    case VMT_F8_E4M3:
+    case VMT_Q8_0:
+    case VMT_Q4_0:
+    case VMT_Q4_K:
+    case VMT_Q5_K:
+    case VMT_Q6_K:
         break;
     }
     return x;

@@ -27,6 +27,7 @@ static void close_cpu(vmt_ctx *ctx)
     free(state->host.scratch.memory);
     free(state->host.tiles.memory);
     free(state->pad.memory);
+    free(state->unpacked.memory);
     for (int i = 0; i < CPU_QUEUES; i++)
         cpu_queue_close(&state->queues[i]);
     vmt_free(state);
@@ -41,6 +42,7 @@ static void fill_table(vmt_ops *ops)
     ops->weight_prepare = cpu_weight_prepare;
     ops->weight_prepare_bytes = cpu_weight_prepare_bytes;
     ops->weight_release = cpu_weight_release;
+    ops->weight_use_bytes = cpu_weight_use_bytes;
     ops->linear = cpu_linear;
     ops->linear_bwd = cpu_linear_bwd;
     ops->linear_bwd_acc = cpu_linear_bwd_acc;

@@ -2,10 +2,12 @@
  *
  * Weights and the products with them.  A weight whose stored dtype is that of the activations is
  * used where the file has it: oneDNN reads [out, in] forward as a transposed operand and backward
- * as it is, so one copy at most serves both.
+ * as it is, so one copy at most serves both.  A matrix in few bits has no copy: each product widens
+ * it into memory that all of them share.
  */
 #include "backend/cpu/cpu_state.h"
 #include "base/half.h"
+#include "base/quant.h"
 
 #include <string.h>
 
@@ -63,7 +65,7 @@ static size_t padded(size_t bytes)
 static void packed_sizes(const vmt_ctx *ctx, const vmt_weight *weight, size_t *matrix, size_t *bias)
 {
     const bool has_bias = weight->bias.data;
-    *matrix = usable(&weight->w, ctx->act)
+    *matrix = usable(&weight->w, ctx->act) || vmt_is_quantised(weight->w.dtype)
                   ? 0
                   : padded((size_t)vmt_numel(&weight->w) * vmt_dtype_bytes(ctx->act));
     *bias = !has_bias || usable(&weight->bias, VMT_F32)
@@ -121,10 +123,42 @@ enum vmt_status cpu_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned us
 
 void cpu_weight_release(vmt_ctx *ctx, vmt_weight *weight)
 {
+    if (vmt_is_quantised(weight->w.dtype))
+        cpu_unpacked_free(ctx);
     if (weight->packed)
         ctx->ops->release(ctx, weight->packed);
     weight->packed = NULL;
     weight->packed_bytes = 0;
+}
+
+size_t cpu_weight_use_bytes(vmt_ctx *ctx, const vmt_weight *weight)
+{
+    return vmt_is_quantised(weight->w.dtype)
+               ? padded((size_t)vmt_numel(&weight->w) * vmt_dtype_bytes(ctx->act))
+               : 0;
+}
+
+/* The matrix in few bits as one of activations, until the next product. */
+static enum vmt_status unpack(vmt_ctx *ctx, const vmt_weight *weight, cpu_packed *view)
+{
+    const int64_t rows = weight->w.shape[0], in = weight->w.shape[1];
+    const cpu_kernels *kernels = cpu_of(ctx)->kernels;
+    void *memory = NULL;
+
+    VMT_TRY(cpu_unpacked(ctx, &memory, cpu_weight_use_bytes(ctx, weight)));
+    view->matrix = memory;
+#pragma omp parallel for num_threads(ctx->threads) schedule(static)
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t i = 0; i < in; i += VMT_QUANT_BLOCK) {
+            const int64_t n = cpu_min(VMT_QUANT_BLOCK, in - i);
+            float values[VMT_QUANT_BLOCK];
+            const bool is_f32 = ctx->act == VMT_F32;
+            float *to = is_f32 ? (float *)memory + r * in + i : values;
+            vmt_unpack(to, weight->w.dtype, weight->w.data, r * in + i, n);
+            if (!is_f32)
+                kernels->bf16_of_f32((uint16_t *)memory + r * in + i, values, n);
+        }
+    return VMT_OK;
 }
 
 bool cpu_weight_view(const vmt_ctx *ctx, const vmt_weight *weight, cpu_packed *view)
@@ -266,6 +300,8 @@ enum vmt_status cpu_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, con
 
     if (!cpu_weight_view(ctx, w, &view))
         return vmt_ops_ref32.linear(ctx, y, x, w, epilogue);
+    if (vmt_is_quantised(w->w.dtype))
+        VMT_TRY(unpack(ctx, w, &view));
     if (x->dtype != ctx->act)
         return wide_linear(ctx, y, x, &view, epilogue);
     const cpu_matmul matmul = {.m = x->shape[0],
@@ -292,6 +328,8 @@ static enum vmt_status linear_bwd_either(vmt_ctx *ctx, vmt_tensor *dx, const vmt
     if (!cpu_weight_view(ctx, w, &view))
         return add ? vmt_ops_ref32.linear_bwd_acc(ctx, dx, dy, w)
                    : vmt_ops_ref32.linear_bwd(ctx, dx, dy, w);
+    if (vmt_is_quantised(w->w.dtype))
+        VMT_TRY(unpack(ctx, w, &view));
     if (dy->dtype != ctx->act)
         return wide_linear_bwd(ctx, dx, dy, &view, add);
     const cpu_matmul matmul = {.m = dy->shape[0],

@@ -87,6 +87,19 @@ enum vmt_status cpu_scratch(vmt_ctx *ctx, void **memory, size_t bytes)
     return VMT_OK;
 }
 
+enum vmt_status cpu_unpacked(vmt_ctx *ctx, void **memory, size_t bytes)
+{
+    VMT_TRY(grow(ctx, &cpu_of(ctx)->unpacked, bytes, "an unpacked weight"));
+    *memory = cpu_of(ctx)->unpacked.memory;
+    return VMT_OK;
+}
+
+void cpu_unpacked_free(vmt_ctx *ctx)
+{
+    free(cpu_of(ctx)->unpacked.memory);
+    cpu_of(ctx)->unpacked = (vmt_ref_scratch){0};
+}
+
 enum vmt_status cpu_scratch_each(vmt_ctx *ctx, unsigned char **memory, size_t *stride,
                                  int64_t count, size_t bytes)
 {

@@ -60,6 +60,7 @@ typedef struct cpu_state {
     size_t pad_stride;
     int pad_copies;               /* most threads any primitive was made for */
     cpu_queue queues[CPU_QUEUES]; /* where threads wait for their turn in a sum */
+    vmt_ref_scratch unpacked;     /* the matrix in few bits that a product reads, as activations */
 } cpu_state;
 
 static inline cpu_state *cpu_of(vmt_ctx *ctx)
@@ -81,6 +82,9 @@ void cpu_threads_end(int before);
 
 /* Scratch for one op: `bytes` at a 64-byte boundary, content undefined. */
 enum vmt_status cpu_scratch(vmt_ctx *ctx, void **memory, size_t bytes);
+/* The same of the state's other memory, that is kept until cpu_unpacked_free. */
+enum vmt_status cpu_unpacked(vmt_ctx *ctx, void **memory, size_t bytes);
+void cpu_unpacked_free(vmt_ctx *ctx);
 /* `bytes` for each of `count` users (rounded up to 64); *stride is the distance between them. */
 enum vmt_status cpu_scratch_each(vmt_ctx *ctx, unsigned char **memory, size_t *stride,
                                  int64_t count, size_t bytes);
@@ -148,6 +152,7 @@ void cpu_weight_release(vmt_ctx *ctx, vmt_weight *weight);
 
 /* False when the weight needs a conversion and was not prepared: then `ref` computes. */
 bool cpu_weight_view(const vmt_ctx *ctx, const vmt_weight *weight, cpu_packed *view);
+size_t cpu_weight_use_bytes(vmt_ctx *ctx, const vmt_weight *weight);
 
 /* `count` elements of any floating dtype to another. */
 void cpu_convert(const cpu_kernels *kernels, void *y, enum vmt_dtype y_dtype, const void *x,

@@ -4,6 +4,8 @@
  */
 #include "backend/cuda/cuda_state.h"
 
+#include "base/quant.h"
+
 /* ---------------------------------------------------------------- weights */
 
 /* Sizes of a packed weight: elements of its axes, bytes of its parts. */
@@ -42,6 +44,35 @@ static cudaStream_t stream_for(vmt_ctx *ctx, const vmt_weight *weight)
     return weight->w.rank == 5 ? cuda_of(ctx)->stream : cuda_of(ctx)->weights;
 }
 
+enum { UNPACKED_BYTES = 4 << 20 }; /* of a matrix in few bits that the host widens at a time */
+
+/* A matrix in few bits is widened by the host, some rows at a time, and is then as any other. */
+static enum vmt_status send_unpacked(vmt_ctx *ctx, cudaStream_t stream, void *matrix,
+                                     const vmt_tensor *w)
+{
+    const int64_t in = w->shape[1], fit = UNPACKED_BYTES / (int64_t)sizeof(float) / in;
+    const int64_t piece = fit > 0 ? fit : 1;
+    void *memory = NULL;
+    enum vmt_status status = VMT_OK;
+
+    VMT_TRY(vmt_alloc(ctx, &memory, (size_t)(piece * in), sizeof(float)));
+    float *values = memory;
+    for (int64_t first = 0; first < w->shape[0] && status == VMT_OK; first += piece) {
+        const int64_t rows = w->shape[0] - first < piece ? w->shape[0] - first : piece;
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(ctx->threads) schedule(static)
+#endif
+        for (int64_t r = 0; r < rows; r++)
+            vmt_unpack(values + r * in, w->dtype, w->data, (first + r) * in, in);
+        const vmt_tensor host = vmt_tensor_over(values, VMT_F32, VMT_SHAPE(rows, in));
+        const cuda_view to = {
+            (unsigned char *)matrix + (size_t)(first * in) * vmt_dtype_bytes(ctx->act), ctx->act};
+        status = cuda_send(ctx, "weight_prepare", stream, to, &host);
+    }
+    vmt_free(memory);
+    return status;
+}
+
 /* A filter's elements in the order of the unrolled input; anything else as it is. */
 static enum vmt_status fill_matrix(vmt_ctx *ctx, const cuda_packed *packed, const parts *p,
                                    const vmt_weight *weight)
@@ -50,6 +81,8 @@ static enum vmt_status fill_matrix(vmt_ctx *ctx, const cuda_packed *packed, cons
     vmt_tensor matrix = *w;
     void *raw = NULL;
 
+    if (vmt_is_quantised(w->dtype))
+        return send_unpacked(ctx, stream_for(ctx, weight), packed->matrix, w);
     matrix.data = packed->matrix;
     matrix.dtype = ctx->act;
     if (w->rank != 5)

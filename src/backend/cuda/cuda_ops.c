@@ -3,6 +3,7 @@
  * Elementwise ops, norms and rearrangements: each entry of the table hands its tensors to a kernel.
  */
 #include "backend/cuda/cuda_state.h"
+#include "base/quant.h"
 
 #include <string.h>
 
@@ -194,7 +195,9 @@ static enum vmt_status unpatchify_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_te
 static enum vmt_status embed(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *ids,
                              const vmt_weight *table)
 {
-    const size_t row = (size_t)y->shape[1] * vmt_dtype_bytes(table->w.dtype);
+    const bool is_packed = vmt_is_quantised(table->w.dtype);
+    const size_t row =
+        (size_t)y->shape[1] * (is_packed ? sizeof(float) : vmt_dtype_bytes(table->w.dtype));
     const int64_t count = ids->shape[0];
     vmt_tensor host_ids = *ids, rows = *y;
     void *id_memory = NULL, *memory = NULL;
@@ -205,13 +208,17 @@ static enum vmt_status embed(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *ids,
     if (status == VMT_OK)
         status = vmt_alloc(ctx, &memory, (size_t)count, row);
     if (status == VMT_OK) {
-        for (int64_t i = 0; i < count; i++)
-            memcpy((unsigned char *)memory + (size_t)i * row,
-                   (const unsigned char *)table->w.data +
-                       (size_t)((const int32_t *)id_memory)[i] * row,
-                   row);
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t id = ((const int32_t *)id_memory)[i];
+            unsigned char *to = (unsigned char *)memory + (size_t)i * row;
+            if (is_packed)
+                vmt_unpack((float *)(void *)to, table->w.dtype, table->w.data, id * y->shape[1],
+                           y->shape[1]);
+            else
+                memcpy(to, (const unsigned char *)table->w.data + (size_t)id * row, row);
+        }
         rows.data = memory;
-        rows.dtype = table->w.dtype;
+        rows.dtype = is_packed ? VMT_F32 : table->w.dtype;
         status = cuda_upload(ctx, y, &rows);
     }
     vmt_free(memory);

@@ -3,6 +3,7 @@
  * Memory, conversion between dtypes, scratch.
  */
 #include "backend/ref/ref.h"
+#include "base/quant.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -93,10 +94,18 @@ const real *REF(load)(const vmt_tensor *t, int64_t first, int64_t count, real *b
         const uint16_t *x = (const uint16_t *)t->data + first;
         for (int64_t i = 0; i < count; i++)
             buffer[i] = (real)vmt_f32_of_bf16(x[i]);
-    } else {
+    } else if (t->dtype == VMT_F16) {
         const uint16_t *x = (const uint16_t *)t->data + first;
         for (int64_t i = 0; i < count; i++)
             buffer[i] = (real)vmt_f32_of_f16(x[i]);
+    } else {
+        float values[VMT_QUANT_BLOCK];
+        for (int64_t i = 0, n; i < count; i += n) {
+            n = ref_min(VMT_QUANT_BLOCK - (first + i) % VMT_QUANT_BLOCK, count - i);
+            vmt_unpack(values, t->dtype, t->data, first + i, n);
+            for (int64_t j = 0; j < n; j++)
+                buffer[i + j] = (real)values[j];
+        }
     }
     return buffer;
 }
