@@ -32,7 +32,7 @@ static void cut_and_foreign_weights(void **state)
     REFUSED("a video", VMT_E_FORMAT, REFERENCE, TRANSFER, "--dit", REFERENCE);
     REFUSED("a tokenizer", VMT_E_FORMAT, "spiece.model", TRANSFER, "--text", MODEL "/spiece.model");
     file_write("m.gguf", "GGUF\3\0\0\0aaaaaaaaaaaaaaaaaaaaaaaa", 32);
-    REFUSED("GGUF", VMT_E_FORMAT, "GGUF", TRANSFER, "--dit", "m.gguf");
+    REFUSED("GGUF", VMT_E_FORMAT, "metadata keys", TRANSFER, "--dit", "m.gguf");
     file_write("random", "\x93\xfe\x01\x02\x03\xee\xff\x00\x10\x99", 10);
     REFUSED("random bytes", VMT_E_FORMAT, "random", TRANSFER, "--dit", "random");
 }
