@@ -164,6 +164,42 @@ def check_gguf(program, out, lines):
         compare(program, folder, f"gguf {name}: {', '.join(t.name for t in types)}", lines)
 
 
+# ---------------------------------------------------------------- ComfyUI
+
+def round_fp8(p, scaled):
+    """The 8-bit floats and the factor; the parameter then has their values."""
+    factor = (p.abs().max() / 448).float() if scaled else torch.tensor(1.0)
+    packed = (p / factor).to(torch.float8_e4m3fn)
+    p.copy_(packed.float() * factor)
+    return packed, factor
+
+
+def check_comfy(program, out, lines):
+    transformer, text = make_transformer(), make_text()
+    folders = [out / "comfy" / "transformer", out / "comfy" / "text_encoder"]
+    tensors = {"model.diffusion_model.scaled_fp8": torch.empty(2).to(torch.float8_e4m3fn)}
+    with torch.no_grad():
+        for name, p in transformer.named_parameters():
+            name = "model.diffusion_model." + renamed(name, OFFICIAL_DIT)
+            if p.dim() != 2:
+                tensors[name] = p.detach().to(torch.bfloat16)
+                continue
+            tensors[name], factor = round_fp8(p, True)
+            tensors[name.replace(".weight", ".scale_weight")] = factor
+            tensors[name.replace(".weight", ".scale_input")] = torch.tensor(1.0)
+        encoder = {name: round_fp8(p, False)[0] for name, p in text.named_parameters()}
+    encoder["spiece_model"] = torch.zeros(7, dtype=torch.uint8)
+    for folder in folders:
+        folder.mkdir(parents=True)
+    save_file(tensors, folders[0] / "model.safetensors")
+    save_file(encoder, folders[1] / "model.safetensors")
+    transformer.save_config(folders[0])
+    write_case(folders[0], "dit", "model.safetensors", run_transformer(transformer), {"block": "0"})
+    write_case(folders[1], "umt5", "model.safetensors", run_text(text))
+    compare(program, folders[0], "fp8_scaled transformer", lines)
+    compare(program, folders[1], "fp8_e4m3fn text_encoder", lines)
+
+
 def write_blocks(out):
     """Random blocks of every type in a GGUF file, and what Python's gguf reads in them."""
     generator, expected = np.random.default_rng(6), {}
@@ -237,6 +273,7 @@ def main():
     check_diffusers(args.program.resolve(), args.out, lines)
     check_gguf(args.program.resolve(), args.out, lines)
     write_blocks(args.out / "gguf")
+    check_comfy(args.program.resolve(), args.out, lines)
     for what, tensor, worst in lines:
         print(f"{what:40} {tensor:16} {worst:.2e}")
     if args.fixtures:

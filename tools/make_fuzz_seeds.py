@@ -35,7 +35,7 @@ def small_values(dtype, count):
 
 
 def safetensors(tensors, meta=None, values=None):
-    sizes = {"F32": 4, "BF16": 2, "F16": 2, "F64": 8, "I32": 4, "I64": 8, "U8": 1}
+    sizes = {"F32": 4, "BF16": 2, "F16": 2, "F64": 8, "I32": 4, "I64": 8, "U8": 1, "F8_E4M3": 1}
     header, data = {}, b""
     if meta:
         header["__metadata__"] = meta
@@ -293,6 +293,11 @@ def main():
     for part in ("transformer", "vae", "text_encoder"):
         write("config", f"diffusers_{part}",
               (ROOT.parent.parent / f"data/formats/diffusers/{part}/config.json").read_bytes())
+    write("safetensors", "fp8", safetensors([
+        ("patch_embedding.weight", "F8_E4M3", [2, 1, 1, 1, 1]), ("head.modulation", "F8_E4M3", [1, 2, 2]),
+        ("a.weight", "F8_E4M3", [2, 3]), ("a.scale_weight", "F32", [2, 1]), ("a.scale_input", "F32", []),
+        ("b.weight", "F8_E4M3", [2, 3]), ("b.weight_scale", "BF16", []), ("scaled_fp8", "F8_E4M3", [0])],
+        values=small_values))
     write("safetensors", "diffusers", safetensors([(name, "BF16", [1]) for name in (
         "condition_embedder.time_proj.weight", "scale_shift_table", "blocks.0.attn1.to_out.0.bias", "blocks.1.norm2.weight",
         "proj_out.weight", "other")]))

@@ -9,7 +9,7 @@
 enum { LENGTH_BYTES = 8, MAX_HEADER = 100000000, MAX_META = 4096, DATA_ALIGN = 64 };
 
 static const enum vmt_dtype DTYPES[] = {VMT_F32, VMT_F16, VMT_BF16, VMT_F64,
-                                        VMT_I32, VMT_I64, VMT_U8};
+                                        VMT_I32, VMT_I64, VMT_U8,   VMT_F8_E4M3};
 
 /* Dtype of its name ("BF16"); false: not one of ours. */
 static bool parse_dtype(const char *name, enum vmt_dtype *dtype)
@@ -77,7 +77,7 @@ static enum vmt_status read_tensor(vmt_ctx *ctx, vmt_tensor_file *file, const cJ
     if (!cJSON_IsString(dtype_item) || !parse_dtype(dtype_item->valuestring, &dtype))
         return vmt_fail(ctx, VMT_E_FORMAT,
                         "%s: tensor '%.200s' is of type '%.40s', expected F32, F16, BF16, F64, "
-                        "I32, I64 or U8",
+                        "I32, I64, U8 or F8_E4M3",
                         label, item->string,
                         cJSON_IsString(dtype_item) ? dtype_item->valuestring : "(none)");
     if (!cJSON_IsArray(shape_item))

@@ -80,7 +80,7 @@ static int64_t find_in_blocks(const vmt_tensor *t, int64_t from, int64_t to)
 
     for (int64_t i = from; i < to; i += VMT_QUANT_BLOCK) {
         const int64_t n = to - i < VMT_QUANT_BLOCK ? to - i : VMT_QUANT_BLOCK;
-        vmt_unpack(values, t->dtype, t->data, i, n);
+        vmt_tensor_unpack(values, t, i, n);
         for (int64_t j = 0; j < n; j++)
             if (!isfinite(values[j]))
                 return i + j;

@@ -6,6 +6,7 @@
 #include "model/safetensors.h"
 #include "model/shard_index.h"
 #include "model/tensor_names.h"
+#include "model/tensor_scales.h"
 #include "model/tensor_table.h"
 
 #include <stdio.h>
@@ -74,6 +75,13 @@ static enum vmt_status read_shard(vmt_ctx *ctx, vmt_tensor_file *file, const vmt
     return VMT_OK;
 }
 
+/* Whatever program the file is of: the official names, and factors at their weights. */
+static enum vmt_status as_official(vmt_ctx *ctx, vmt_tensor_file *file)
+{
+    VMT_TRY(vmt_names_to_official(ctx, file));
+    return vmt_scales_attach(ctx, file);
+}
+
 static enum vmt_status read_shards(vmt_ctx *ctx, vmt_tensor_file *file,
                                    const vmt_shard_index *index)
 {
@@ -96,7 +104,7 @@ static enum vmt_status read_shards(vmt_ctx *ctx, vmt_tensor_file *file,
             return vmt_fail(ctx, VMT_E_FORMAT, "%s: tensor '%.200s' is not in its shard %.200s",
                             file->path, index->tensors[i].name,
                             index->shards[index->tensors[i].shard]);
-    return vmt_names_to_official(ctx, file);
+    return as_official(ctx, file);
 }
 
 static enum vmt_status refuse_kind(vmt_ctx *ctx, const vmt_tensor_file *file,
@@ -138,7 +146,7 @@ static enum vmt_status read_bytes(vmt_ctx *ctx, vmt_tensor_file *file, unsigned 
     else
         return refuse_kind(ctx, file, bytes, length);
     VMT_TRY(vmt_table_seal(ctx, file));
-    return vmt_names_to_official(ctx, file);
+    return as_official(ctx, file);
 }
 
 enum vmt_status vmt_tensor_file_open(vmt_ctx *ctx, vmt_tensor_file **file, const char *path)

@@ -54,6 +54,9 @@ void vmt_tensor_file_hash(const vmt_tensor_file *file, char text[65])
         snprintf(line, sizeof line, "%s %d %s", vmt_dtype_name(entry->tensor.dtype),
                  entry->tensor.rank, vmt_shape_text(&entry->tensor, shape));
         vmt_sha256_add(&hash, line, strlen(line) + 1);
+        const vmt_tensor *t = &entry->tensor;
+        if (t->scale)
+            vmt_sha256_add(&hash, t->scale, (size_t)t->scales * sizeof *t->scale);
         if (sample > 0) {
             vmt_sha256_add(&hash, entry->tensor.data, sample);
             vmt_sha256_add(&hash, (const char *)entry->tensor.data + bytes - sample, sample);

@@ -321,28 +321,17 @@ enum vmt_status vmt_names_to_official(vmt_ctx *ctx, vmt_tensor_file *file)
     }
     const size_t skip = strlen(prefix);
     const int level = level_entries(file, prefix);
-    /* marked first: what is extra depends on names that are about to change */
-    for (size_t i = 0; i < count; i++) {
-        char *name = entries[i].name;
-        if (strncmp(name, prefix, skip) == 0 && is_extra(file, s, prefix, name + skip))
-            name[0] = '\0';
-    }
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i++) {
-        enum vmt_status status = VMT_OK;
-        if (!entries[i].name[0]) {
-            free(entries[i].name);
-            entries[i].name = NULL;
-            continue;
-        }
+    void *memory;
+    VMT_TRY(vmt_alloc(ctx, &memory, count, sizeof(bool)));
+    bool *drop = memory;
+    for (size_t i = 0; i < count; i++)
+        drop[i] = strncmp(entries[i].name, prefix, skip) == 0 &&
+                  is_extra(file, s, prefix, entries[i].name + skip);
+    vmt_table_drop(file, drop);
+    vmt_free(drop);
+    for (size_t i = 0; i < file->entries.count; i++)
         if (strncmp(entries[i].name, prefix, skip) == 0)
-            status = rename_entry(ctx, &entries[i], s, entries[i].name + skip, level);
-        entries[kept] = entries[i];
-        if (kept++ != i)
-            entries[i].name = NULL;
-        VMT_TRY(status);
-    }
-    file->entries.count = kept;
+            VMT_TRY(rename_entry(ctx, &entries[i], s, entries[i].name + skip, level));
     VMT_TRY(vmt_table_seal(ctx, file));
     unfold_patch(file);
     return VMT_OK;

@@ -50,10 +50,20 @@ bool vmt_shape_bytes(enum vmt_dtype dtype, int rank, const int64_t *shape, size_
 enum vmt_status vmt_table_align(vmt_ctx *ctx, vmt_tensor_file *file, unsigned char **data,
                                 size_t length, size_t alignment)
 {
-    void **slot = NULL, *copy = NULL;
+    void *copy = NULL;
 
     if ((uintptr_t)*data % alignment == 0 || length == 0)
         return VMT_OK;
+    VMT_TRY(vmt_table_own(ctx, file, length, &copy));
+    memcpy(copy, *data, length);
+    *data = copy;
+    return VMT_OK;
+}
+
+enum vmt_status vmt_table_own(vmt_ctx *ctx, vmt_tensor_file *file, size_t length, void **memory)
+{
+    void **slot = NULL, *copy = NULL;
+
     /* tensors that share bytes could otherwise ask for more memory than the file has */
     if (length > file->copy_limit - file->copied_bytes)
         return vmt_fail(ctx, VMT_E_FORMAT,
@@ -65,11 +75,24 @@ enum vmt_status vmt_table_align(vmt_ctx *ctx, vmt_tensor_file *file, unsigned ch
         return vmt_fail(ctx, VMT_E_MEMORY, "%s: out of memory: %zu bytes for an unaligned tensor",
                         file->path, length);
     }
-    memcpy(copy, *data, length);
+    memset(copy, 0, length);
     *slot = copy;
     file->copied_bytes += length;
-    *data = copy;
+    *memory = copy;
     return VMT_OK;
+}
+
+void vmt_table_drop(vmt_tensor_file *file, const bool *drop)
+{
+    vmt_tensor_entry *entries = file->entries.items;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < file->entries.count; i++)
+        if (drop[i])
+            free(entries[i].name);
+        else
+            entries[kept++] = entries[i];
+    file->entries.count = kept;
 }
 
 enum vmt_status vmt_table_add(vmt_ctx *ctx, vmt_tensor_file *file, const char *name,

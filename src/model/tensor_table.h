@@ -48,6 +48,12 @@ enum vmt_status vmt_table_add(vmt_ctx *ctx, vmt_tensor_file *file, const char *n
 enum vmt_status vmt_table_align(vmt_ctx *ctx, vmt_tensor_file *file, unsigned char **data,
                                 size_t length, size_t alignment);
 
+/* Zeroed memory that lives as long as the file and counts as copied. */
+enum vmt_status vmt_table_own(vmt_ctx *ctx, vmt_tensor_file *file, size_t length, void **memory);
+
+/* Removes entry i where drop[i].  Not sealed any more. */
+void vmt_table_drop(vmt_tensor_file *file, const bool *drop);
+
 enum vmt_status vmt_table_add_meta(vmt_ctx *ctx, vmt_tensor_file *file, const char *key,
                                    const char *value);
 

@@ -117,9 +117,25 @@ vmt_tensor vmt_tensor_over(void *data, enum vmt_dtype dtype, int rank, const int
     return t;
 }
 
+void vmt_tensor_unpack(float *y, const vmt_tensor *t, int64_t first, int64_t count)
+{
+    const int64_t part = t->scale ? vmt_numel(t) / t->scales : 0; /* elements of one factor */
+
+    vmt_unpack(y, t->dtype, t->data, first, count);
+    for (int64_t i = 0, n; t->scale && i < count; i += n) {
+        const float factor = t->scale[(first + i) / part];
+        n = part - (first + i) % part;
+        n = n < count - i ? n : count - i;
+        for (int64_t j = 0; j < n; j++)
+            y[i + j] *= factor;
+    }
+}
+
 vmt_tensor vmt_reshape(const vmt_tensor *t, int rank, const int64_t *shape)
 {
-    const vmt_tensor other = vmt_tensor_over(t->data, t->dtype, rank, shape);
+    vmt_tensor other = vmt_tensor_over(t->data, t->dtype, rank, shape);
+    other.scale = t->scale;
+    other.scales = t->scales;
     assert(vmt_numel(&other) == vmt_numel(t));
     return other;
 }
@@ -140,6 +156,10 @@ vmt_tensor vmt_slice(const vmt_tensor *t, int64_t first, int64_t count)
     assert(t->rank >= 1 && first >= 0 && count >= 0 && first <= t->shape[0] - count);
     part.data = entry_address(t, first);
     part.shape[0] = count;
+    if (t->scale && t->scales > 1) {
+        part.scale = t->scale + first;
+        part.scales = count;
+    }
     return part;
 }
 

@@ -29,6 +29,9 @@ typedef struct vmt_tensor {
     int64_t shape[VMT_MAX_RANK]; /* outermost first, row-major; unused = 1 */
     enum vmt_dtype dtype;
     int rank;
+    const float *scale; /* host; factors of a dtype in few bits: of all values, or one for each
+                           entry of axis 0; NULL: none */
+    int64_t scales;     /* how many: 1 or shape[0] */
 } vmt_tensor;
 
 /* A matrix or filter with its bias, as the file stores it, and what the backend made of it. */
@@ -504,6 +507,9 @@ vmt_tensor vmt_tensor_over(void *data, enum vmt_dtype dtype, int rank, const int
     {                                                                                              \
         __VA_ARGS__                                                                                \
     }
+
+/* y[i] = element first + i, i < count, of a host tensor in few bits, times its factor. */
+void vmt_tensor_unpack(float *y, const vmt_tensor *t, int64_t first, int64_t count);
 
 /* The same memory under another shape of as many elements. */
 vmt_tensor vmt_reshape(const vmt_tensor *t, int rank, const int64_t *shape);

@@ -103,6 +103,20 @@ static void gguf_text_encoder(void **state)
     run_on_all("gguf/text_encoder", 1e-5);
 }
 
+/* fp8_scaled as ComfyUI has it: a prefix, a factor for each matrix, marks. */
+static void scaled_fp8_transformer(void **state)
+{
+    (void)state;
+    run_on_all("comfy/transformer", 2e-5);
+}
+
+/* Every tensor in 8-bit floats without factors, and the tokenizer among them. */
+static void fp8_text_encoder(void **state)
+{
+    (void)state;
+    run_on_all("comfy/text_encoder", 1e-5);
+}
+
 /* The folder opens as a model; its parts belong together. */
 static void diffusers_folder(void **state)
 {
@@ -127,6 +141,7 @@ int main(void)
         cmocka_unit_test(diffusers_transformer),     cmocka_unit_test(diffusers_vae),
         cmocka_unit_test(transformers_text_encoder), cmocka_unit_test(diffusers_folder),
         cmocka_unit_test(gguf_transformer),          cmocka_unit_test(gguf_text_encoder),
+        cmocka_unit_test(scaled_fp8_transformer),    cmocka_unit_test(fp8_text_encoder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

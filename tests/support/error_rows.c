@@ -78,7 +78,7 @@ static void make_hole(void)
 
 static void make_dtype(void)
 {
-    header("{\"a\": " ENTRY("F8_E4M3", "[16]", "[0, 16]") "}");
+    header("{\"a\": " ENTRY("F8_E5M2", "[16]", "[0, 16]") "}");
 }
 
 static void make_axes(void)
@@ -553,7 +553,7 @@ const error_row error_rows[] = {
     {"Model files", "shape that overflows", ARGS("transfer", "--dit", "bad.safetensors"), 5, "bad.safetensors: tensor 'a': the shape's size overflows", make_overflow},
     {"Model files", "two tensors in one place", ARGS("transfer", "--dit", "bad.safetensors"), 5, "bad.safetensors: data of tensor 'b' begins at byte 8, expected 12: tensors overlap", make_overlap},
     {"Model files", "a hole between tensors", ARGS("transfer", "--dit", "bad.safetensors"), 5, "bad.safetensors: data of tensor 'b' begins at byte 8, expected 4: there is a hole", make_hole},
-    {"Model files", "unknown type", ARGS("transfer", "--dit", "bad.safetensors"), 5, "bad.safetensors: tensor 'a' is of type 'F8_E4M3', expected F32, F16, BF16, F64, I32, I64 or U8", make_dtype},
+    {"Model files", "unknown type", ARGS("transfer", "--dit", "bad.safetensors"), 5, "bad.safetensors: tensor 'a' is of type 'F8_E5M2', expected F32, F16, BF16, F64, I32, I64, U8 or F8_E4M3", make_dtype},
     {"Model files", "too many axes", ARGS("transfer", "--dit", "bad.safetensors"), 5, "bad.safetensors: tensor 'a' has more than 5 axes", make_axes},
     {"Model files", "name that occurs twice", ARGS("transfer", "--dit", "bad.safetensors"), 5, "bad.safetensors: tensor 'a' is there twice", make_twice},
     {"Model files", "damaged GGUF", ARGS("transfer", "--dit", "m.gguf"), 5, "m.gguf: 7016996765293437281 tensors and 7016996765293437281 metadata keys, expected at most 1048576 and 4096", make_gguf},

@@ -154,7 +154,7 @@ static enum vmt_status unpack(vmt_ctx *ctx, const vmt_weight *weight, cpu_packed
             float values[VMT_QUANT_BLOCK];
             const bool is_f32 = ctx->act == VMT_F32;
             float *to = is_f32 ? (float *)memory + r * in + i : values;
-            vmt_unpack(to, weight->w.dtype, weight->w.data, r * in + i, n);
+            vmt_tensor_unpack(to, &weight->w, r * in + i, n);
             if (!is_f32)
                 kernels->bf16_of_f32((uint16_t *)memory + r * in + i, values, n);
         }

@@ -63,7 +63,7 @@ static enum vmt_status send_unpacked(vmt_ctx *ctx, cudaStream_t stream, void *ma
 #pragma omp parallel for num_threads(ctx->threads) schedule(static)
 #endif
         for (int64_t r = 0; r < rows; r++)
-            vmt_unpack(values + r * in, w->dtype, w->data, (first + r) * in, in);
+            vmt_tensor_unpack(values + r * in, w, (first + r) * in, in);
         const vmt_tensor host = vmt_tensor_over(values, VMT_F32, VMT_SHAPE(rows, in));
         const cuda_view to = {
             (unsigned char *)matrix + (size_t)(first * in) * vmt_dtype_bytes(ctx->act), ctx->act};

@@ -212,8 +212,7 @@ static enum vmt_status embed(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *ids,
             const int64_t id = ((const int32_t *)id_memory)[i];
             unsigned char *to = (unsigned char *)memory + (size_t)i * row;
             if (is_packed)
-                vmt_unpack((float *)(void *)to, table->w.dtype, table->w.data, id * y->shape[1],
-                           y->shape[1]);
+                vmt_tensor_unpack((float *)(void *)to, &table->w, id * y->shape[1], y->shape[1]);
             else
                 memcpy(to, (const unsigned char *)table->w.data + (size_t)id * row, row);
         }

@@ -102,7 +102,7 @@ const real *REF(load)(const vmt_tensor *t, int64_t first, int64_t count, real *b
         float values[VMT_QUANT_BLOCK];
         for (int64_t i = 0, n; i < count; i += n) {
             n = ref_min(VMT_QUANT_BLOCK - (first + i) % VMT_QUANT_BLOCK, count - i);
-            vmt_unpack(values, t->dtype, t->data, first + i, n);
+            vmt_tensor_unpack(values, t, first + i, n);
             for (int64_t j = 0; j < n; j++)
                 buffer[i + j] = (real)values[j];
         }
