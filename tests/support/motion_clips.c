@@ -157,6 +157,39 @@ bool motion_clip_next(const motion_clip *m, int64_t width, int64_t height, int64
            *to_y >= 0 && *to_x <= (double)(width - 1) && *to_y <= (double)(height - 1);
 }
 
+/* The pixel that lies before a place, and the place's distance from it. */
+static int64_t pixel_before(int64_t at, int64_t factor, int64_t size, double *share)
+{
+    const double place = ((double)at + 0.5) / (double)factor - 0.5;
+    const double inside = fmin(fmax(place, 0), (double)(size - 1));
+    const int64_t first = (int64_t)fmin(inside, (double)(size - 2));
+
+    *share = inside - (double)first;
+    return first;
+}
+
+vmt_clip motion_clip_enlarge(vmt_ctx *ctx, const vmt_clip *clip, int64_t factor)
+{
+    const int64_t width = factor * clip->width, height = factor * clip->height;
+    vmt_clip large;
+
+    CHECK_OK(ctx, vmt_clip_new(ctx, &large, clip->frames, height, width, clip->fps));
+    for (int64_t i = 0; i < clip->frames * height * width; i++) {
+        double sx, sy;
+        const int64_t x = pixel_before(i % width, factor, clip->width, &sx);
+        const int64_t y = pixel_before(i / width % height, factor, clip->height, &sy);
+        const uint8_t *above =
+            clip->pixels + 3 * ((i / (width * height) * clip->height + y) * clip->width + x);
+        const uint8_t *below = above + 3 * clip->width;
+        for (int c = 0; c < 3; c++) {
+            const double upper = above[c] + sx * (above[c + 3] - above[c]);
+            const double lower = below[c] + sx * (below[c + 3] - below[c]);
+            large.pixels[3 * i + c] = (uint8_t)lrint(upper + sy * (lower - upper));
+        }
+    }
+    return large;
+}
+
 vmt_clip motion_clip_mirror(vmt_ctx *ctx, const vmt_clip *clip)
 {
     vmt_clip m;

@@ -30,6 +30,9 @@ vmt_clip motion_clip_make(vmt_ctx *ctx, const motion_clip *m, int64_t frames, in
 bool motion_clip_next(const motion_clip *m, int64_t width, int64_t height, int64_t t, double x,
                       double y, double *to_x, double *to_y);
 
+/* So many times as large, linear between pixels. */
+vmt_clip motion_clip_enlarge(vmt_ctx *ctx, const vmt_clip *clip, int64_t factor);
+
 /* Left and right exchanged; or the frames' order. */
 vmt_clip motion_clip_mirror(vmt_ctx *ctx, const vmt_clip *clip);
 vmt_clip motion_clip_reverse(vmt_ctx *ctx, const vmt_clip *clip);

@@ -68,7 +68,8 @@ static void add_error(error_sum *e, double dx, double dy)
     e->count++;
 }
 
-static error_sum track_errors(const score_side *side, const motion_clip *m)
+static error_sum track_errors(const score_side *side, const motion_clip *m, int64_t width,
+                              int64_t height)
 {
     error_sum e = {0};
 
@@ -77,7 +78,7 @@ static error_sum track_errors(const score_side *side, const motion_clip *m)
             const score_track *t = &side->pieces[i].tracks[j];
             for (int64_t k = 0; k < t->steps; k++) {
                 double x, y;
-                if (motion_clip_next(m, WIDTH, HEIGHT, side->pieces[i].first + k,
+                if (motion_clip_next(m, width, height, side->pieces[i].first + k,
                                      (double)t->at[k].x, (double)t->at[k].y, &x, &y))
                     add_error(&e, (double)t->at[k + 1].x - x, (double)t->at[k + 1].y - y);
             }
@@ -104,7 +105,8 @@ static void errors(void **state)
     (void)state;
     for (size_t i = 0; i < MOTIONS; i++) {
         const score_side *side = side_of(i);
-        const error_sum t = track_errors(side, &motions[i]), f = flow_errors(side, &motions[i]);
+        const error_sum t = track_errors(side, &motions[i], WIDTH, HEIGHT),
+                        f = flow_errors(side, &motions[i]);
         print_message("motion %zu: tracks %.3f px, %.4f above 1 px, %lld steps; flow %.3f px, %.4f "
                       "above, %.2f seen\n",
                       i, t.mean / (double)t.count, t.worst_share / (double)t.count,
@@ -114,6 +116,33 @@ static void errors(void **state)
         assert_true(t.mean / (double)t.count < 0.3);
         assert_true(f.mean / (double)f.count < 0.3);
     }
+}
+
+/* What is shown five times as large has the same tracks: the gradients of its pixels are a fifth,
+ * so points are followed on a level where they are not. */
+static void enlarged(void **state)
+{
+    enum { FACTOR = 5 };
+    const motion_clip m = {MOTION_SHIFT, 2, -1, 0, 9, 0}, five = {MOTION_SHIFT, 10, -5, 0, 9, 0};
+    vmt_clip small = motion_clip_make(&ctx, &m, 3, WIDTH, HEIGHT);
+    score_side *sides_of[2];
+
+    (void)state;
+    for (int i = 0; i < 9 * WIDTH * HEIGHT; i++) /* a third of the contrast */
+        small.pixels[i] = (uint8_t)(80 + small.pixels[i] / 3);
+    vmt_clip large = motion_clip_enlarge(&ctx, &small, FACTOR);
+    CHECK_OK(&ctx, score_analyse(&ctx, &sides_of[0], &small));
+    CHECK_OK(&ctx, score_analyse(&ctx, &sides_of[1], &large));
+    const error_sum a = track_errors(sides_of[0], &m, WIDTH, HEIGHT);
+    const error_sum b = track_errors(sides_of[1], &five, FACTOR * WIDTH, FACTOR * HEIGHT);
+    print_message("%lld steps, %.3f px; enlarged %lld steps, %.3f px\n", (long long)a.count,
+                  a.mean / (double)a.count, (long long)b.count, b.mean / (double)b.count);
+    assert_true(a.count > 500 && b.count > a.count / 3);
+    assert_true(a.mean / (double)a.count < 0.3 && b.mean / (double)b.count < 0.3);
+    for (int i = 0; i < 2; i++)
+        score_side_free(sides_of[i]);
+    vmt_clip_free(&small);
+    vmt_clip_free(&large);
 }
 
 /* ---- camera */
@@ -457,17 +486,12 @@ static void attention(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(errors),
-        cmocka_unit_test(cameras),
-        cmocka_unit_test(same_and_reversed),
-        cmocka_unit_test(other_looks),
-        cmocka_unit_test(published),
-        cmocka_unit_test(still_clips),
-        cmocka_unit_test(mirrored),
-        cmocka_unit_test(steadiness),
-        cmocka_unit_test(faults),
-        cmocka_unit_test(alignment),
-        cmocka_unit_test(shapes),
+        cmocka_unit_test(errors),      cmocka_unit_test(enlarged),
+        cmocka_unit_test(cameras),     cmocka_unit_test(same_and_reversed),
+        cmocka_unit_test(other_looks), cmocka_unit_test(published),
+        cmocka_unit_test(still_clips), cmocka_unit_test(mirrored),
+        cmocka_unit_test(steadiness),  cmocka_unit_test(faults),
+        cmocka_unit_test(alignment),   cmocka_unit_test(shapes),
         cmocka_unit_test(attention),
     };
 
