@@ -77,6 +77,7 @@ static bool is_near(const steps *a, const steps *b, double radius)
 /* The most alike of `others` for each of `own`. */
 typedef struct best {
     double alike, placed, published;
+    double aligned;      /* of the one from the same point; 0: there is none */
     double placed_speed; /* mean step of the best placed one; negative: none is near */
 } best;
 
@@ -91,7 +92,7 @@ static double mean_step(const steps *s)
 
 static best find_best(const steps *own, const steps *others, int64_t count, double radius)
 {
-    best b = {.alike = 0, .placed = 0, .published = 0, .placed_speed = -1};
+    best b = {.placed_speed = -1};
     bool any = false, near = false;
 
     for (int64_t i = 0; i < count; i++) {
@@ -102,6 +103,8 @@ static best find_best(const steps *own, const steps *others, int64_t count, doub
         if (!any || alike > b.alike)
             b.alike = alike;
         any = true;
+        if (own->grid == others[i].grid)
+            b.aligned = alike;
         if (!is_near(own, &others[i], radius))
             continue;
         const double placed = likeness(own, &others[i], true);
@@ -116,7 +119,8 @@ static best find_best(const steps *own, const steps *others, int64_t count, doub
 
 /* Sums over tracklets. */
 typedef struct way {
-    double alike, placed, moving;   /* of those that move */
+    double alike, placed, aligned;  /* of those that move */
+    double moving;                  /* how many do */
     double published, all;          /* of all */
     double own_speed, placed_speed; /* of those that move and have one near */
     bool any_step;                  /* any motion at all */
@@ -138,6 +142,7 @@ static void add_way(vmt_ctx *ctx, way *w, const steps *own, int64_t own_count, c
             continue;
         w->alike += b->alike;
         w->placed += b->placed;
+        w->aligned += b->aligned;
         w->moving += 1;
         if (b->placed_speed >= 0) {
             w->own_speed += speed;
@@ -159,7 +164,8 @@ static void set_scores(score_report *report, const way *reference, const way *re
 {
     static const char still[] = "nothing moves in the reference";
     static const char frozen[] = "nothing moves in the result";
-    static const enum score_id all[] = {SCORE_FIDELITY, SCORE_PLACED, SCORE_SPEED_RATIO};
+    static const enum score_id all[] = {SCORE_FIDELITY, SCORE_PLACED, SCORE_ALIGNED,
+                                        SCORE_SPEED_RATIO};
 
     report->reference_tracks = (int64_t)reference->all;
     report->result_tracks = (int64_t)result->all;
@@ -175,14 +181,14 @@ static void set_scores(score_report *report, const way *reference, const way *re
         return;
     }
     /* what does not move has no direction that could be right or wrong */
+    const double there = 0.5 / reference->moving, back = 0.5 / result->moving;
     if (result->moving > 0) {
-        score_set(report, SCORE_FIDELITY,
-                  (reference->alike / reference->moving + result->alike / result->moving) / 2);
-        score_set(report, SCORE_PLACED,
-                  (reference->placed / reference->moving + result->placed / result->moving) / 2);
+        score_set(report, SCORE_FIDELITY, there * reference->alike + back * result->alike);
+        score_set(report, SCORE_PLACED, there * reference->placed + back * result->placed);
+        score_set(report, SCORE_ALIGNED, there * reference->aligned + back * result->aligned);
     } else {
-        score_undefined(report, SCORE_FIDELITY, frozen);
-        score_undefined(report, SCORE_PLACED, frozen);
+        for (size_t i = 0; all[i] != SCORE_SPEED_RATIO; i++)
+            score_undefined(report, all[i], frozen);
     }
     if (reference->own_speed > 0)
         score_set(report, SCORE_SPEED_RATIO, reference->placed_speed / reference->own_speed);

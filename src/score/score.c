@@ -14,6 +14,8 @@ static const score_kind kinds[SCORE_COUNT] = {
                                   "the same as the field's code has it, its flaws included", 3},
     [SCORE_PLACED] = {"placed", "", SCORE_HIGHER,
                       "direction and speed of tracklets near the same place", 3},
+    [SCORE_ALIGNED] = {"aligned", "", SCORE_HIGHER,
+                       "directions of the tracklets that begin at the same point", 3},
     [SCORE_SPEED_RATIO] = {"speed_ratio", "", SCORE_NEAR_ONE,
                            "speed at the same place over the reference's", 3},
     [SCORE_FLOW_COSINE] = {"flow_cosine", "", SCORE_HIGHER, "direction of the dense flow", 3},

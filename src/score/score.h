@@ -23,6 +23,7 @@ enum score_id {
     SCORE_FIDELITY,
     SCORE_FIDELITY_PUBLISHED,
     SCORE_PLACED,
+    SCORE_ALIGNED,
     SCORE_SPEED_RATIO,
     /* dense flow */
     SCORE_FLOW_COSINE,
