@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Makes demo/table: 24 reference clips with known paths, of objects and backgrounds that the tiny model was not trained on.
+"""Makes demo/table: 28 reference clips with known paths, of objects and backgrounds that the tiny model was not trained on.
 
 usage: tools/quality/table_clips.py [--known SPRITES.npz OUT]     (needs numpy, Pillow and the program ffmpeg)
 Objects are drawn here, canvases are tools/tiny_model/backgrounds.py with a seed that no training used.  With --known the movers are the
@@ -47,6 +47,11 @@ CLIPS = [
     ("bottle", (120, 60, 40), "wave", "sunset", "a green sailboat on a road", "green sailboat"),
     ("bulb", (255, 250, 210), "throw", "mountains", "a cat on grass", "cat"),
     ("chair", (70, 110, 160), "bounce", "city", "a pink ball in the night sky", "pink ball"),
+    # after the report's first 24: the same draws before them leave those as they are
+    ("gear", (200, 90, 40), "spiral", "grass", "a panda on snow", "panda"),
+    ("cup", (80, 170, 190), "eight", "brick", "a tiger in the desert", "tiger"),
+    ("house", (150, 90, 170), "spiral", "night", "a bee on grass", "bee"),
+    ("arrow", (240, 210, 60), "eight", "mountains", "a rocket in the night sky", "rocket"),
 ]
 
 
@@ -131,6 +136,12 @@ def path(kind, rng):
         return W / 2 + s * (t - 0.5) * u(70, 95), H / 2 + u(14, 22) * np.sin(2 * np.pi * u(1, 1.6) * t + u(0, 6.28))
     if kind == "throw":
         return W / 2 + s * (t - 0.5) * u(70, 100), 70 - u(40, 46) * 4 * t * (1 - t)
+    if kind == "spiral":  # outwards
+        a = 2 * np.pi * s * u(1.3, 1.8) * t + u(0, 6.28)
+        return W / 2 + (8 + u(24, 30) * t) * 1.5 * np.cos(a), H / 2 + (6 + u(16, 20) * t) * np.sin(a)
+    if kind == "eight":
+        a = 2 * np.pi * s * (u(0.9, 1.2) * t + u(0, 1))
+        return W / 2 + u(38, 50) * np.sin(a), H / 2 + u(16, 22) * np.sin(2 * a)
     q = (t * u(1.6, 2.4) + u(0, 1)) % 1
     return W / 2 + s * (t - 0.5) * u(60, 90), 70 - u(34, 44) * 4 * q * (1 - q)
 
