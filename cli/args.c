@@ -120,6 +120,8 @@ static const own_option own[] = {
      TEXT, AT(shard), 0, 0},
     {'b', "videos", 0, "mp4|gif|y4m|none", "of table: how results are kept (default mp4, else gif)",
      TEXT, AT(videos), 0, 0},
+    {'b', "clip", 0, "DIR", "of table: CLIP weights of yours, for cases that ask for their scores",
+     TEXT, AT(clip), 0, 0},
     {'b', "list", 0, NULL, "of table: print what would run, and how long it would take", FLAG,
      AT(list), 0, 0},
     {'b', "report", 0, NULL, "of table: only write the report of the results that are there", FLAG,

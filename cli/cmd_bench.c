@@ -228,12 +228,13 @@ int cli_bench(cli_options *o)
         return cli_fail_text(VMT_E_ARG,
                              "bench %s: bench takes nothing, ops, transfer, methods or table",
                              o->operands[o->operand_count - 1]);
-    if (o->output || o->jobs || o->shard || o->videos || o->list || o->report)
+    if (o->output || o->jobs || o->shard || o->videos || o->clip || o->list || o->report)
         return cli_fail_text(VMT_E_ARG, "--%s belongs to bench table",
                              o->output   ? "output"
                              : o->jobs   ? "jobs"
                              : o->shard  ? "shard"
                              : o->videos ? "videos"
+                             : o->clip   ? "clip"
                              : o->list   ? "list"
                                          : "report");
     if (!strcmp(what, "methods"))

@@ -2,7 +2,6 @@
 #include "table_run.h"
 
 #include "base/sha256.h"
-#include "table/subject.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -17,6 +16,7 @@ static void drop_clip(table_run *r, int at)
 
     r->clip_bytes -= c->clip.frames * c->clip.height * c->clip.width * 3;
     score_side_free(c->side);
+    vmt_motion_field_free(&c->field);
     vmt_clip_free(&c->clip);
     memmove(c, c + 1, (size_t)(r->clip_count - at - 1) * sizeof *c);
     r->clip_count--;
@@ -54,7 +54,11 @@ static enum vmt_status take_clip(table_run *r, const table_case *c, table_clip *
     while (r->clip_count == TABLE_CLIPS || (r->clip_count && r->clip_bytes > TABLE_CLIP_BYTES))
         drop_clip(r, 0);
     table_clip *k = &r->clips[r->clip_count];
-    *k = (table_clip){c->clip_file, s->frames, s->width, s->height, s->fps, {0}, NULL, ""};
+    *k = (table_clip){.path = c->clip_file,
+                      .frames = s->frames,
+                      .width = s->width,
+                      .height = s->height,
+                      .fps = s->fps};
     r->options.reference = c->clip_file;
     VMT_TRY(cli_read_reference(&r->s, &k->clip, true));
     hash_clip(k);
@@ -101,6 +105,10 @@ static enum vmt_status hash_case(table_run *r, const table_case *c, const table_
     vmt_sha256_add(&hash, settings, strlen(settings) + 1);
     if (c->path)
         vmt_sha256_add(&hash, c->path, (size_t)c->path_count * sizeof *c->path);
+    if (c->attention)
+        vmt_sha256_add(&hash, "attention", sizeof "attention");
+    if (c->clip_scores && r->options.clip)
+        vmt_sha256_add(&hash, r->options.clip, strlen(r->options.clip) + 1);
     vmt_sha256_text(&hash, text);
     vmt_text_free(settings);
     return VMT_OK;
@@ -109,6 +117,8 @@ static enum vmt_status hash_case(table_run *r, const table_case *c, const table_
 /* Settings, reference and hash of a case. */
 static enum vmt_status prepare(table_run *r, const table_case *c, table_clip **clip, char hash[65])
 {
+    if (c->clip_scores && !r->clip_model)
+        return vmt_fail(r->s.ctx, VMT_E_ARG, "scores of CLIP need weights: --clip DIR");
     VMT_TRY(fill_settings(r, c));
     VMT_TRY(take_clip(r, c, clip));
     return hash_case(r, c, *clip, hash);
@@ -173,77 +183,6 @@ static enum vmt_status transfer(table_run *r, const table_case *c, const vmt_cli
     const enum vmt_status status = vmt_transfer(r->s.ctx, r->s.model, &r->s.settings, &io);
     cli_reporter_finish(&r->reporter, r->seconds);
     return r->full ? vmt_fail(r->s.ctx, VMT_E_MEMORY, "out of memory for the losses") : status;
-}
-
-/* ---- scores */
-
-/* null stands for undefined. */
-static bool add_score(cJSON *scores, const char *name, bool defined, double value)
-{
-    return defined && isfinite(value) ? cJSON_AddNumberToObject(scores, name, value) != NULL
-                                      : cJSON_AddNullToObject(scores, name) != NULL;
-}
-
-static enum vmt_status score_path(table_run *r, const table_case *c, const vmt_clip *result,
-                                  cJSON *scores)
-{
-    const int64_t count = c->path_count < result->frames ? c->path_count : result->frames;
-    double(*seen)[2] = NULL, correlation = 0, distance = 0;
-
-    VMT_TRY(vmt_alloc(r->s.ctx, (void **)&seen, (size_t)result->frames, sizeof *seen));
-    enum vmt_status status = table_track(r->s.ctx, result, seen);
-    if (status == VMT_OK) {
-        const bool moves = table_path_agreement(&correlation, &distance, seen, c->path, count);
-        if (!add_score(scores, "path_correlation", moves, correlation) ||
-            !add_score(scores, "path_distance", true, distance))
-            status = vmt_fail(r->s.ctx, VMT_E_MEMORY, "out of memory for the scores");
-    }
-    vmt_free(seen);
-    return status;
-}
-
-static enum vmt_status score_subject(table_run *r, const table_case *c, const vmt_clip *result,
-                                     cJSON *scores)
-{
-    bool defined, found = false;
-    double likeness = 0;
-
-    VMT_TRY(table_subject(r->s.ctx, result, c->subject, &defined, &found, &likeness));
-    return add_score(scores, "subject_found", defined, found) &&
-                   add_score(scores, "subject_likeness", defined, likeness)
-               ? VMT_OK
-               : vmt_fail(r->s.ctx, VMT_E_MEMORY, "out of memory for the scores");
-}
-
-static enum vmt_status score_motion(table_run *r, table_clip *clip, const vmt_clip *result,
-                                    cJSON *scores)
-{
-    score_side *side = NULL;
-    score_report report;
-    bool good = true;
-
-    if (!clip->side)
-        VMT_TRY(score_analyse(r->s.ctx, &clip->side, &clip->clip));
-    enum vmt_status status = score_analyse(r->s.ctx, &side, result);
-    if (status == VMT_OK)
-        status = score_compare(r->s.ctx, &report, clip->side, side);
-    score_side_free(side);
-    for (int id = 0; status == VMT_OK && good && id < SCORE_ATTENTION_COSINE; id++)
-        good = add_score(scores, score_kind_of((enum score_id)id)->name, report.values[id].defined,
-                         report.values[id].value);
-    return good ? status : vmt_fail(r->s.ctx, VMT_E_MEMORY, "out of memory for the scores");
-}
-
-static enum vmt_status score(table_run *r, const table_case *c, table_clip *clip,
-                             const vmt_clip *result, cJSON *scores)
-{
-    const bool small = result->width < SCORE_LEAST_SIDE || result->height < SCORE_LEAST_SIDE;
-
-    if (c->path)
-        VMT_TRY(score_path(r, c, result, scores));
-    if (c->subject && table_subject_known(c->subject))
-        VMT_TRY(score_subject(r, c, result, scores));
-    return small || result->frames < 2 ? VMT_OK : score_motion(r, clip, result, scores);
 }
 
 /* ---- the line of results */
@@ -378,7 +317,7 @@ static enum vmt_status run_case(table_run *r, const table_case *c, table_clip *c
     if (status == VMT_OK && !add_run(r, &result, line))
         status = vmt_fail(r->s.ctx, VMT_E_MEMORY, "out of memory for a case");
     if (status == VMT_OK)
-        status = score(r, c, clip, &result, scores);
+        status = table_score(r, c, clip, &result, line);
     if (status == VMT_OK)
         status = keep_video(r, c, hash, &result, line);
     if (status == VMT_OK)
@@ -508,12 +447,18 @@ int table_run_open(table_run *r, const cli_options *options)
 {
     r->options = *options;
     r->options.progress = CLI_PROGRESS_NONE;
-    return cli_session_open(&r->s, &r->options, true);
+    const int code = cli_session_open(&r->s, &r->options, true);
+    if (code || !options->clip)
+        return code;
+    const enum vmt_status status = vmt_clip_model_open(r->s.ctx, &r->clip_model, options->clip);
+    return status == VMT_OK ? 0 : cli_fail(&r->s, status);
 }
 
 void table_run_close(table_run *r)
 {
     while (r->clip_count)
         drop_clip(r, r->clip_count - 1);
+    if (r->clip_model)
+        vmt_clip_model_close(r->s.ctx, r->clip_model);
     cli_session_close(&r->s);
 }

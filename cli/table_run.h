@@ -7,6 +7,7 @@
 
 #include "cli.h"
 
+#include "clip_model/clip_model.h"
 #include "score/score.h"
 #include "table/table.h"
 
@@ -27,7 +28,8 @@ typedef struct table_clip {
     double fps;
     vmt_clip clip;
     score_side *side;
-    char hash[65]; /* of its pixels */
+    vmt_motion_field field; /* for attention's scores, if a case asked for them */
+    char hash[65];          /* of its pixels */
 } table_clip;
 
 enum { TABLE_CLIPS = 64 };
@@ -44,6 +46,7 @@ typedef struct table_run {
     const char *videos;           /* ending; NULL: none are kept */
     int64_t shard, shards;        /* shard from 0 */
     table_shared *shared;
+    vmt_clip_model *clip_model; /* NULL: no weights were given */
     table_clip clips[TABLE_CLIPS];
     int clip_count;
     int64_t clip_bytes;
@@ -64,6 +67,10 @@ void table_run_close(table_run *run);
 /* All cases that are left; what failed is in `shared`.  0, 130 when cancelled, or
  * VMT_E_IO when results cannot be written. */
 int table_run_cases(table_run *run);
+
+/* table_scores.c: adds to the object "scores" of the case's line. */
+enum vmt_status table_score(table_run *run, const table_case *c, table_clip *clip,
+                            const vmt_clip *result, cJSON *line);
 
 /* What would run: prints every case with what is known of its time. */
 int table_run_list(table_run *run);

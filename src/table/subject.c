@@ -8,8 +8,11 @@
 /* Pixels from the mover's place; sprites are 34 to 54 pixels large. */
 #define REACH 30.0
 #define SHARE 0.35  /* of a frame's largest difference: less is background */
-#define STEPS 43.0  /* of a root in the table */
+#define STEPS 43.0  /* of a value in the table */
+#define SPAN 1.8    /* root mean square radii from the middle to the edge of the shape's picture */
+#define MASK 0.5    /* weight of the object's share beside its colours, in the shape */
 #define VISIBLE 24. /* sum of a pixel's differences, grey levels: less is nothing */
+#define COLOURS 0.5 /* weight of the colours' likeness beside the shape's */
 
 bool table_subject_known(const char *name)
 {
@@ -70,34 +73,83 @@ static bool weigh(const frame_view *v, const double place[2])
     return most > VISIBLE;
 }
 
-/* Adds the mover's colours: within the root mean square radius, then beyond it. */
-static void add_frame(const frame_view *v, double histograms[2][SUBJECT_COLOURS])
+/* What is seen of the mover, in all frames. */
+typedef struct mover {
+    double colours[2][SUBJECT_COLOURS]; /* within the root mean square radius, and beyond it */
+    double shape[SUBJECT_SHAPE];
+} mover;
+
+/* Centre and root mean square radius of the mover's pixels. */
+typedef struct extent {
+    double x, y, radius;
+} extent;
+
+static extent extent_of(const frame_view *v)
 {
-    double total = 1e-9, x = 0, y = 0, square = 0;
+    extent e = {0};
+    double total = 1e-9, square = 0;
 
     for (int64_t i = 0; i < v->height * v->width; i++) {
         total += v->weight[i];
-        x += v->weight[i] * (double)(i % v->width);
-        y += v->weight[i] * (double)(i / v->width);
+        e.x += v->weight[i] * (double)(i % v->width);
+        e.y += v->weight[i] * (double)(i / v->width);
     }
-    for (int pass = 0; pass < 2; pass++)
-        for (int64_t i = 0; i < v->height * v->width; i++) {
-            const double dx = (double)(i % v->width) - x / total;
-            const double dy = (double)(i / v->width) - y / total, r2 = dx * dx + dy * dy;
-            if (!(v->weight[i] > 0))
-                continue;
-            if (pass)
-                add_colour(histograms[r2 < square / total ? 0 : 1], v->pixels + 3 * i,
-                           v->weight[i]);
-            else
-                square += v->weight[i] * r2;
-        }
+    e.x /= total;
+    e.y /= total;
+    for (int64_t i = 0; i < v->height * v->width; i++) {
+        const double dx = (double)(i % v->width) - e.x, dy = (double)(i / v->width) - e.y;
+        square += v->weight[i] * (dx * dx + dy * dy);
+    }
+    e.radius = sqrt(square / total);
+    return e;
+}
+
+static void add_colours(const frame_view *v, const extent *e, mover *m)
+{
+    for (int64_t i = 0; i < v->height * v->width; i++) {
+        const double dx = (double)(i % v->width) - e->x, dy = (double)(i / v->width) - e->y;
+        if (v->weight[i] > 0)
+            add_colour(m->colours[dx * dx + dy * dy < e->radius * e->radius ? 0 : 1],
+                       v->pixels + 3 * i, v->weight[i]);
+    }
+}
+
+/* Adds the mover's share and colours at a place between pixels. */
+static void add_sample(const frame_view *v, double x, double y, double cell[4])
+{
+    if (!(x >= 0 && y >= 0 && x <= (double)(v->width - 1) && y <= (double)(v->height - 1)))
+        return;
+    const int64_t left = (int64_t)x, top = (int64_t)y;
+    for (int corner = 0; corner < 4; corner++) {
+        const int64_t column = left + (corner & 1), row = top + (corner >> 1);
+        const double share = (1 - fabs(x - (double)column)) * (1 - fabs(y - (double)row));
+        if (column >= v->width || row >= v->height)
+            continue; /* its share is 0 */
+        const int64_t at = row * v->width + column;
+        cell[0] += share * v->weight[at];
+        for (int c = 0; c < 3; c++)
+            cell[1 + c] += share * v->weight[at] * v->pixels[3 * at + c] / 255;
+    }
+}
+
+/* Adds the mover's picture, its middle and size brought to the same. */
+static void add_shape(const frame_view *v, const extent *e, mover *m)
+{
+    enum { FINER = 3, ACROSS = FINER * SUBJECT_SIDE }; /* samples of a cell along each axis */
+
+    for (int i = 0; i < ACROSS * ACROSS; i++) {
+        const int column = i % ACROSS, row = i / ACROSS;
+        const double dx = ((column + 0.5) / ACROSS * 2 - 1) * SPAN * e->radius;
+        const double dy = ((row + 0.5) / ACROSS * 2 - 1) * SPAN * e->radius;
+        add_sample(v, e->x + dx, e->y + dy,
+                   m->shape + 4 * (row / FINER * SUBJECT_SIDE + column / FINER));
+    }
 }
 
 /* ---- likeness */
 
 /* Bhattacharyya's coefficient, mean of both histograms. */
-static double likeness_to(const table_sprite *sprite, double histograms[2][SUBJECT_COLOURS])
+static double colours_alike(const table_sprite *sprite, const mover *m)
 {
     double sum = 0;
 
@@ -106,26 +158,39 @@ static double likeness_to(const table_sprite *sprite, double histograms[2][SUBJE
         for (int i = 0; i < SUBJECT_COLOURS; i++) {
             const double root = (sprite->roots[part * SUBJECT_COLOURS + i] - '0') / STEPS;
             roots += root * root;
-            total += histograms[part][i];
-            product += root * sqrt(histograms[part][i]);
+            total += m->colours[part][i];
+            product += root * sqrt(m->colours[part][i]);
         }
         sum += roots > 0 && total > 0 ? product / sqrt(roots * total) : 0;
     }
     return sum / 2;
 }
 
-static void judge(double histograms[2][SUBJECT_COLOURS], const char *name, bool *found,
-                  double *likeness)
+/* Cosine of the pictures. */
+static double shapes_alike(const table_sprite *sprite, const mover *m)
+{
+    double ab = 0, aa = 0, bb = 0;
+
+    for (int i = 0; i < SUBJECT_SHAPE; i++) {
+        const double weight = i % 4 ? 1 : MASK * MASK;
+        const double a = m->shape[i], b = (sprite->shape[i] - '0') / STEPS;
+        ab += weight * a * b;
+        aa += weight * a * a;
+        bb += weight * b * b;
+    }
+    return aa > 0 && bb > 0 ? ab / sqrt(aa * bb) : 0;
+}
+
+static void judge(const mover *m, const char *name, table_subject_answer *answer)
 {
     double best = -1, own = 0, others = 0;
-    const char *nearest = "";
     int count = 0;
 
     for (const table_sprite *s = table_sprites; s->name; s++) {
-        const double like = likeness_to(s, histograms);
+        const double like = (shapes_alike(s, m) + COLOURS * colours_alike(s, m)) / (1 + COLOURS);
         if (like > best) {
             best = like;
-            nearest = s->name;
+            answer->seen = s->name;
         }
         if (!strcmp(s->name, name)) {
             own = like;
@@ -134,33 +199,52 @@ static void judge(double histograms[2][SUBJECT_COLOURS], const char *name, bool 
             count++;
         }
     }
-    *found = !strcmp(nearest, name);
-    *likeness = own - others / count;
+    answer->likeness = own - others / count;
 }
 
-enum vmt_status table_subject(vmt_ctx *ctx, const vmt_clip *clip, const char *name, bool *defined,
-                              bool *found, double *likeness)
+/* Whether the mover shows in any frame. */
+static bool look(const vmt_clip *clip, const double *still, double (*path)[2], double *weight,
+                 mover *m)
 {
-    const size_t pixels = (size_t)(clip->height * clip->width), frames = (size_t)clip->frames;
-    double histograms[2][SUBJECT_COLOURS] = {{0}}, *memory;
+    const int64_t pixels = clip->height * clip->width;
+    bool any = false;
 
-    VMT_TRY(vmt_alloc(ctx, (void **)&memory, 4 * pixels + 2 * frames, sizeof *memory));
-    double *still = memory, *weight = memory + 3 * pixels;
-    double(*path)[2] = (double(*)[2])(void *)(weight + pixels);
-    const enum vmt_status status = table_track(ctx, clip, path);
-    *defined = false;
-    if (status == VMT_OK)
-        table_still(still, clip);
-    for (size_t f = 0; status == VMT_OK && f < frames; f++) {
+    for (int64_t f = 0; f < clip->frames; f++) {
         const frame_view view = {clip->pixels + 3 * f * pixels, still, weight, clip->height,
                                  clip->width};
         if (!weigh(&view, path[f]))
             continue;
-        add_frame(&view, histograms);
-        *defined = true;
+        const extent e = extent_of(&view);
+        add_colours(&view, &e, m);
+        add_shape(&view, &e, m);
+        any = true;
     }
-    if (*defined)
-        judge(histograms, name, found, likeness);
-    vmt_free(memory);
+    return any;
+}
+
+enum vmt_status table_subject(vmt_ctx *ctx, const vmt_clip *clip, const char *name,
+                              table_subject_answer *answer)
+{
+    const size_t pixels = (size_t)(clip->height * clip->width), frames = (size_t)clip->frames;
+    double *memory;
+    mover *m;
+
+    *answer = (table_subject_answer){0};
+    VMT_TRY(vmt_alloc(ctx, (void **)&m, 1, sizeof *m));
+    enum vmt_status status =
+        vmt_alloc(ctx, (void **)&memory, 4 * pixels + 2 * frames, sizeof *memory);
+    if (status == VMT_OK) {
+        double *still = memory, *weight = memory + 3 * pixels;
+        double(*path)[2] = (double(*)[2])(void *)(weight + pixels);
+        status = table_track(ctx, clip, path);
+        if (status == VMT_OK) {
+            table_still(still, clip);
+            answer->defined = look(clip, still, path, weight, m);
+        }
+        vmt_free(memory);
+    }
+    if (answer->defined)
+        judge(m, name, answer);
+    vmt_free(m);
     return status;
 }

@@ -21,6 +21,7 @@ typedef struct table_case {
     const char *method, *subject, *embeddings; /* NULL: not given */
     char *clip_file, *embeddings_file;         /* where they lie: beside the manifest */
     const cJSON *settings;                     /* object of texts, or NULL */
+    bool attention, clip_scores;               /* scores beside the usual ones */
     int64_t seed, frames;                      /* frames 0: the clip's */
     double (*path)[2];                         /* x, y of each frame, pixels; NULL: not known */
     int64_t path_count;

@@ -11,7 +11,7 @@ enum { MOST_CASES = 1000000, MOST_LINE = 1 << 20, MOST_PLACES = 100000 };
 
 static const char *const case_keys[] = {"arm",      "clip",   "prompt", "method",
                                         "subject",  "frames", "seed",   "embeddings",
-                                        "settings", "path",   NULL};
+                                        "settings", "path",   "scores", NULL};
 static const char *const claim_keys[] = {"a", "b", "baseline", "scores", "margin", NULL};
 
 /* ---- checks of one line */
@@ -97,6 +97,27 @@ static enum vmt_status take_settings(vmt_ctx *ctx, table_case *c, const char *la
     return VMT_OK;
 }
 
+/* Scores that take more than the clips: of attention, of CLIP. */
+static enum vmt_status take_scores(vmt_ctx *ctx, table_case *c, const char *label)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(c->root, "scores"), *name;
+
+    if (list && !cJSON_IsArray(list))
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: \"scores\" is no list", label);
+    cJSON_ArrayForEach(name, list)
+    {
+        const char *text = cJSON_GetStringValue(name);
+        if (text && !strcmp(text, "attention"))
+            c->attention = true;
+        else if (text && !strcmp(text, "clip"))
+            c->clip_scores = true;
+        else
+            return vmt_fail(ctx, VMT_E_FORMAT, "%s: \"scores\": expected \"attention\", \"clip\"",
+                            label);
+    }
+    return VMT_OK;
+}
+
 static enum vmt_status copy_path(vmt_ctx *ctx, table_case *c, const cJSON *array, const char *label)
 {
     const int count = cJSON_GetArraySize(array);
@@ -177,6 +198,7 @@ static enum vmt_status take_case(vmt_ctx *ctx, table_case *c, const char *manife
     VMT_TRY(take_whole(ctx, &c->seed, c->root, "seed", label));
     VMT_TRY(take_whole(ctx, &c->frames, c->root, "frames", label));
     VMT_TRY(take_settings(ctx, c, label));
+    VMT_TRY(take_scores(ctx, c, label));
     if (!c->arm)
         c->arm = c->method ? c->method : "default";
     VMT_TRY(find_file(ctx, &c->clip_file, manifest, c->clip));

@@ -5,6 +5,9 @@
  */
 #include "cli_run.h"
 #include "clips.h"
+#include "motion_clips.h"
+
+#include "media/media.h"
 
 #include <cJSON.h>
 
@@ -115,11 +118,43 @@ static void failures_leave_the_rest(void **state)
     assert_false(file_exists("table_run/videos"));
 }
 
+/* Scores of attention and CLIP, for the cases that ask for them. */
+static void scores_that_are_asked_for(void **state)
+{
+    const char text[] =
+        "{\"method\":\"none\",\"clip\":\"../table_run_wide.y4m\",\"prompt\":\"a fox\","
+        "\"subject\":\"fox\",\"scores\":[\"attention\",\"clip\"]}\n";
+    const motion_clip m = {MOTION_SHIFT, 2, 1, 0, 1, 0};
+    vmt_ctx ctx;
+    (void)state;
+
+    vmt_ctx_init(&ctx);
+    vmt_clip clip = motion_clip_make(&ctx, &m, 5, 64, 48);
+    CHECK_OK(&ctx, media_write(&ctx, &clip, "table_run_wide.y4m", NULL));
+    vmt_clip_free(&clip);
+    folder_remove("table_run");
+    folder_new("table_run_in");
+    file_write("table_run_in/table_run.jsonl", text, strlen(text));
+    expect(TABLE("--videos", "none"), 2, "1 failed", "scores of CLIP need weights: --clip DIR");
+    expect(TABLE("--videos", "none", "--clip", TEST_DATA "/clip"), 0, "1 cases run, 0 were there",
+           "");
+    cJSON *line = result_at(0);
+    const cJSON *scores = cJSON_GetObjectItem(line, "scores");
+    static const char *const names[] = {"attention_error", "clip_text", "clip_frames"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!cJSON_IsNumber(cJSON_GetObjectItem(scores, names[i])))
+            fail_msg("no %s", names[i]);
+    assert_true(cJSON_HasObjectItem(scores, "attention_cosine"));
+    assert_true(cJSON_IsString(cJSON_GetObjectItem(line, "subject_seen")));
+    cJSON_Delete(line);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cases_run_once),
         cmocka_unit_test(failures_leave_the_rest),
+        cmocka_unit_test(scores_that_are_asked_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

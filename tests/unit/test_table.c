@@ -45,7 +45,8 @@ static void manifest_is_read(void **state)
                "\n  \r\n"
                "# a comment\n"
                "{\"arm\": \"x\", \"clip\": \"b.y4m\", \"prompt\": \"p\", \"method\": \"none\", "
-               "\"seed\": 7, \"frames\": 9, \"subject\": \"fox\", \"path\": \"table.path.json\", "
+               "\"scores\": [\"clip\"], \"seed\": 7, \"frames\": 9, \"subject\": \"fox\", "
+               "\"path\": \"table.path.json\", "
                "\"settings\": {\"steps\": 10, \"cfg\": \"4.5\", \"lr-first\": 0.25}}\n"
                "{\"claim\": {\"a\": \"x\", \"b\": \"y\", \"baseline\": \"z\", \"scores\": "
                "[\"fidelity\"], \"margin\": 0.1}}");
@@ -58,6 +59,7 @@ static void manifest_is_read(void **state)
     assert_string_equal(m.cases[0].clip_file, "a.y4m");
     assert_null(m.cases[0].embeddings_file);
     assert_int_equal(m.cases[1].line, 5);
+    assert_true(m.cases[1].clip_scores && !m.cases[1].attention && !m.cases[0].clip_scores);
     assert_int_equal(m.cases[1].seed, 7);
     assert_int_equal(m.cases[1].path_count, 2);
     assert_true(m.cases[1].path[1][1] == 4.5);
@@ -119,6 +121,8 @@ static void broken_lines_are_named(void **state)
         {"{\"clip\": \"a\", \"prompt\": \"a\", \"path\": [[1, 2], [3]]}", "place 1 is no [x, y]"},
         {"{\"clip\": \"a\", \"prompt\": \"a\", \"path\": [[1, 2], [3, 1e99]]}", "place 1"},
         {"{\"clip\": \"a\", \"prompt\": \"a\", \"path\": \"absent.json\"}", "absent.json"},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"scores\": 1}", "\"scores\" is no list"},
+        {"{\"clip\": \"a\", \"prompt\": \"a\", \"scores\": [\"flow\"]}", "expected \"attention\""},
         {"{\"claim\": 3}", "\"claim\" is no object"},
         {"{\"claim\": {\"a\": \"x\", \"b\": \"y\"}}", "no \"baseline\""},
         {"{\"claim\": {\"a\": \"x\", \"b\": \"y\", \"baseline\": \"z\"}}", "\"scores\""},
@@ -236,37 +240,46 @@ static void results_come_back(void **state)
 
 /* ---- subject */
 
-/* A disc in the basketball's orange is nearer to it than to a frog; a still clip has no subject. */
-static void subject_is_told_by_colour(void **state)
+/* A mover of one colour on a grey ground: a disc, or a square. */
+static void draw_mover(vmt_clip *clip, bool square, const uint8_t rgb[3])
 {
-    enum { FRAMES = 12, W = 120, H = 80 };
-    bool defined, found;
-    double ball, frog;
+    const int64_t pixels = clip->height * clip->width;
+
+    memset(clip->pixels, 120, (size_t)(clip->frames * pixels * 3));
+    for (int64_t i = 0; i < clip->frames * pixels; i++) {
+        const double x = (double)(i % clip->width) - 24 - 6.5 * (double)(i / pixels);
+        const double y = (double)(i / clip->width % clip->height) - 40;
+        if (square ? fabs(x) < 18 && fabs(y) < 18 : hypot(x, y) < 20)
+            memcpy(clip->pixels + 3 * i, rgb, 3);
+    }
+}
+
+/* Colours tell an orange disc from a frog, shape from a square; a still clip has no subject. */
+static void subject_is_told_by_colour_and_shape(void **state)
+{
+    static const uint8_t orange[] = {245, 130, 30}, blue[] = {36, 100, 225};
+    table_subject_answer frog, disc, square;
     vmt_clip clip;
     (void)state;
 
     assert_true(table_subject_known("red balloon"));
     assert_false(table_subject_known("balloon"));
-    CHECK_OK(&ctx, vmt_clip_new(&ctx, &clip, FRAMES, H, W, 16));
-    memset(clip.pixels, 120, FRAMES * H * W * 3);
-    CHECK_OK(&ctx, table_subject(&ctx, &clip, "frog", &defined, &found, &frog));
-    assert_false(defined);
-    for (int f = 0; f < FRAMES; f++)
-        for (int i = 0; i < H * W; i++) {
-            uint8_t *pixel = clip.pixels + (f * H * W + i) * 3;
-            if (hypot(i % W - 24 - 6.5 * f, i / W - 40) < 20) {
-                pixel[0] = 245;
-                pixel[1] = 130;
-                pixel[2] = 30;
-            }
-        }
-    CHECK_OK(&ctx, table_subject(&ctx, &clip, "basketball", &defined, &found, &ball));
-    assert_true(defined);
-    CHECK_OK(&ctx, table_subject(&ctx, &clip, "frog", &defined, &found, &frog));
-    assert_false(found);
-    assert_true(ball > frog + 0.2);
-    CHECK_OK(&ctx, table_subject(&ctx, &clip, "orange circle", &defined, &found, &ball));
-    assert_true(ball > frog + 0.5);
+    CHECK_OK(&ctx, vmt_clip_new(&ctx, &clip, 12, 80, 120, 16));
+    memset(clip.pixels, 120, 12 * 80 * 120 * 3);
+    CHECK_OK(&ctx, table_subject(&ctx, &clip, "frog", &frog));
+    assert_true(!frog.defined && !frog.seen);
+    draw_mover(&clip, false, orange);
+    CHECK_OK(&ctx, table_subject(&ctx, &clip, "orange circle", &disc));
+    CHECK_OK(&ctx, table_subject(&ctx, &clip, "orange square", &square));
+    CHECK_OK(&ctx, table_subject(&ctx, &clip, "frog", &frog));
+    assert_true(disc.defined);
+    assert_string_equal(disc.seen, "orange circle");
+    print_message("disc %.3f, square %.3f, frog %.3f\n", disc.likeness, square.likeness,
+                  frog.likeness);
+    assert_true(disc.likeness > frog.likeness + 0.2 && disc.likeness > square.likeness);
+    draw_mover(&clip, true, blue);
+    CHECK_OK(&ctx, table_subject(&ctx, &clip, "blue circle", &disc));
+    assert_string_equal(disc.seen, "blue square");
     vmt_clip_free(&clip);
 }
 
@@ -494,7 +507,7 @@ int main(void)
         cmocka_unit_test(undefined_scores_are_counted),
         cmocka_unit_test(intervals_hold_what_they_should),
         cmocka_unit_test(report_says_what_is_there),
-        cmocka_unit_test(subject_is_told_by_colour),
+        cmocka_unit_test(subject_is_told_by_colour_and_shape),
     };
 
     vmt_ctx_init(&ctx);
