@@ -332,8 +332,8 @@ static void mirrored(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
-        vmt_clip a = motion_clip_make(&ctx, &pairs[i][0], FEW, WIDTH, HEIGHT);
-        vmt_clip b = motion_clip_make(&ctx, &pairs[i][1], FEW, WIDTH, HEIGHT);
+        vmt_clip a = motion_clip_make(&ctx, &pairs[i][0], FRAMES, WIDTH, HEIGHT);
+        vmt_clip b = motion_clip_make(&ctx, &pairs[i][1], FRAMES, WIDTH, HEIGHT);
         vmt_clip c = motion_clip_mirror(&ctx, &a), d = motion_clip_mirror(&ctx, &b);
         const score_report r = compare(&a, &b), s = compare(&c, &d);
         for (int id = 0; id < SCORE_COUNT; id++) {
