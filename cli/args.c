@@ -100,6 +100,8 @@ static const own_option own[] = {
     {'d', "tokenizer", 0, "FILE.model", "spiece.model to copy into the folder", TEXT,
      AT(paths.tokenizer), 0, 0},
     {'d', "layers", 0, "N", "fewer DiT blocks than the shape has", WHOLE, AT(layers), 1, 1000},
+    {'f', "type", 0, "bf16|f16|fp8|q8_0|q4_k",
+     "of the matrices: bf16, f16, fp8 in safetensors, q8_0, q4_k in GGUF", TEXT, AT(type), 0, 0},
     {'b', "parts", 0, "LIST",
      "some of dit,block,attention,text,encode,decode,load,memory,ops (default: all but ops)", TEXT,
      AT(parts), 0, 0},

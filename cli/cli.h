@@ -28,6 +28,7 @@ typedef struct cli_options {
     const char *compare, *latent, *checkpoint_file, *resume, *fit, *damaged, *codec;
     const char *preview_path;
     const char *shape, *text_shape, *vae_shape; /* make-model */
+    const char *type;                           /* convert */
     int64_t threads, device, start, stride, crf, checkpoint, preview, seed_models, layers;
     double start_seconds;
     bool nondeterministic;
@@ -160,6 +161,7 @@ int cli_embed(cli_options *options);
 int cli_info(cli_options *options);
 int cli_probe(cli_options *options);
 int cli_make_model(cli_options *options);
+int cli_convert(cli_options *options);
 int cli_bench(cli_options *options);
 int cli_bench_methods(cli_options *options);
 int cli_table(cli_options *options); /* bench table */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  *
- * info, probe, make-model, devices.
+ * info, probe, make-model, convert, devices.
  */
 #include "cli.h"
 
+#include "model/convert.h"
 #include "model/random_model.h"
 
 #include <errno.h>
@@ -173,6 +174,62 @@ int cli_make_model(cli_options *o)
     int code = cli_session_open(&s, o, false);
     if (!code) {
         const enum vmt_status status = vmt_make_random_model(s.ctx, o->operands[0], &model);
+        code = status == VMT_OK ? 0 : cli_fail(&s, status);
+    }
+    cli_session_close(&s);
+    return code;
+}
+
+typedef struct byte_reporter {
+    const cli_options *options;
+    int shown; /* percent: one line of a terminal, or one JSON object each */
+} byte_reporter;
+
+static int tell_bytes(void *user, uint64_t done, uint64_t total)
+{
+    byte_reporter *r = user;
+    const cli_options *o = r->options;
+    const int percent = total ? (int)(100.0 * (double)done / (double)total) : 100;
+
+    if (percent == r->shown || o->quiet || o->progress == CLI_PROGRESS_NONE)
+        return 0;
+    r->shown = percent;
+    if (o->progress == CLI_PROGRESS_JSON)
+        fprintf(stderr, "{\"bytes\": %llu, \"of\": %llu}\n", (unsigned long long)done,
+                (unsigned long long)total);
+    else if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r%3d %% of %.3f GB%s", percent, (double)total / 1e9,
+                done == total ? "\n" : "");
+    return 0;
+}
+
+static bool is_there(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+int cli_convert(cli_options *o)
+{
+    byte_reporter reporter = {o, -1};
+    cli_session s;
+
+    if (o->operand_count != 1)
+        return cli_fail_text(VMT_E_ARG, "convert needs one file of weights");
+    if (!o->type)
+        return cli_fail_text(VMT_E_ARG, "convert needs --type bf16, f16, fp8, q8_0 or q4_k");
+    int code = cli_check_output(o, o->output, is_there);
+    if (!code)
+        code = cli_check_place(o->output);
+    if (code)
+        return code;
+    code = cli_session_open(&s, o, false);
+    if (!code) {
+        const vmt_conversion conversion = {.in = o->operands[0],
+                                           .out = o->output,
+                                           .type = o->type,
+                                           .progress = tell_bytes,
+                                           .user = &reporter};
+        const enum vmt_status status = vmt_convert(s.ctx, &conversion);
         code = status == VMT_OK ? 0 : cli_fail(&s, status);
     }
     cli_session_close(&s);

@@ -60,6 +60,12 @@ const cli_command cli_commands[] = {
      "Writes a model folder with random weights in the official formats, to try sizes and speed.",
      "  fastvmt make-model random-1.3b --shape 1.3b --tokenizer models/tiny/spiece.model\n",
      cli_make_model, "gdhx"},
+    {"convert", "WEIGHTS -o OUTPUT --type TYPE",
+     "Writes one part's weights, from any file that is read, in another type.",
+     "  fastvmt convert Wan2.1-T2V-14B/diffusion_pytorch_model.safetensors.index.json -o "
+     "wan-14b-q4_k.gguf --type q4_k\n"
+     "  fastvmt convert models_t5_umt5-xxl-enc-bf16.pth -o umt5-q8_0.gguf --type q8_0\n",
+     cli_convert, "ofgx"},
     {"bench", "[ops | transfer -m MODEL | methods -m MODEL | table MANIFEST.jsonl -m MODEL -o DIR]",
      "Measures the parts of a run on random weights, beside this machine's best matrix product.",
      "  fastvmt bench                                # the 1.3B shape, 416x240, 17 frames\n"

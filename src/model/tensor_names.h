@@ -15,4 +15,7 @@
  * Errors: VMT_E_FORMAT (two tensors of one official name), VMT_E_MEMORY. */
 enum vmt_status vmt_names_to_official(vmt_ctx *ctx, vmt_tensor_file *file);
 
+/* llama.cpp's name of a text encoder's tensor; false: it has none. */
+bool vmt_name_to_llama(const char *official, char theirs[VMT_TENSOR_NAME_BYTES]);
+
 #endif

@@ -49,6 +49,7 @@ static bool read_factor(const vmt_tensor *t, int64_t i, float *factor)
     return isfinite(*factor);
 }
 
+/* Factors of F32 are used where they lie. */
 static enum vmt_status attach(vmt_ctx *ctx, vmt_tensor_file *file, vmt_tensor *weight,
                               const vmt_tensor_entry *factors)
 {
@@ -61,12 +62,20 @@ static enum vmt_status attach(vmt_ctx *ctx, vmt_tensor_file *file, vmt_tensor *w
                         "%s: tensor '%.200s' has %" PRId64
                         " factors, expected 1 or one for each row of its weight, and only once",
                         file->path, factors->name, count);
-    VMT_TRY(vmt_table_own(ctx, file, (size_t)count * sizeof(float), &memory));
-    for (int64_t i = 0; i < count; i++)
-        if (!read_factor(&factors->tensor, i, (float *)memory + i))
+    const bool in_place = factors->tensor.dtype == VMT_F32;
+    if (in_place)
+        memory = factors->tensor.data;
+    else
+        VMT_TRY(vmt_table_own(ctx, file, (size_t)count * sizeof(float), &memory));
+    for (int64_t i = 0; i < count; i++) {
+        float factor;
+        if (!read_factor(&factors->tensor, i, &factor))
             return vmt_fail(ctx, VMT_E_FORMAT,
                             "%s: tensor '%.200s': factor %" PRId64 " is no finite F32, F16 or BF16",
                             file->path, factors->name, i);
+        if (!in_place)
+            ((float *)memory)[i] = factor;
+    }
     weight->scale = memory;
     weight->scales = count;
     return VMT_OK;

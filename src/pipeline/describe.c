@@ -51,7 +51,8 @@ static void say_tensors(text_buffer *t, const vmt_tensor_file *file)
     say(t, "  %" PRId64 " tensors, %.4g M values, %.3f GiB\n", count, (double)elements / 1e6,
         gib(bytes));
     if (vmt_tensor_file_copied_bytes(file))
-        say(t, "  %zu bytes unaligned: copied to memory\n", vmt_tensor_file_copied_bytes(file));
+        say(t, "  %zu bytes copied to memory: unaligned, or 8-bit vectors\n",
+            vmt_tensor_file_copied_bytes(file));
 }
 
 static const char *scheme_of(const vmt_tensor_file *file)

@@ -92,7 +92,7 @@ static void help(void **state)
 {
     static const char *const commands[] = {"transfer",   "generate", "extract", "encode",
                                            "decode",     "embed",    "info",    "probe",
-                                           "make-model", "show",     "bench"};
+                                           "make-model", "convert",  "show",    "bench"};
     cli_result r = CLI(10, "--help");
     (void)state;
     check_done(&r);
@@ -114,7 +114,7 @@ static void help(void **state)
     assert_string_equal(r.errors, "");
     cli_free(&r);
     r = CLI(10, "info", TEST_DATA "/golden/rng_a.safetensors");
-    assert_non_null(strstr(r.output, "20800 bytes unaligned: copied to memory\n"));
+    assert_non_null(strstr(r.output, "20800 bytes copied to memory: unaligned"));
     cli_free(&r);
     r = CLI(60, "info", "--verbose", MODEL);
     assert_non_null(strstr(r.errors, "backend "));

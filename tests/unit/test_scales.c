@@ -80,7 +80,7 @@ static void factors_of_weights(void **state)
     const vmt_tensor *head = vmt_tensor_file_find(file, "head.modulation");
     assert_int_equal(head->dtype, VMT_F32);
     assert_memory_equal(head->data, plain, sizeof plain);
-    assert_int_equal(vmt_tensor_file_copied_bytes(file), (4 + 1 + 3) * sizeof(float));
+    assert_int_equal(vmt_tensor_file_copied_bytes(file), 4 * sizeof(float));
     vmt_tensor_file_close(file);
 }
 
