@@ -8,8 +8,9 @@
 static const struct {
     const char *name, *exact, *fast;
 } switches[] = {
-    {"cache", "0", "0.12"},
+    {"cache", "0", "0.2"},
     {"cache-from", "velocity", "velocity"},
+    {"cache-scale", "auto", "measured"}, /* so that 0.2 means the same for every model */
 };
 
 enum vmt_status vmt_settings_set_mode(vmt_ctx *ctx, vmt_settings *settings)

@@ -161,7 +161,9 @@ static enum vmt_status compute_step(vmt_ctx *ctx, vmt_sample *s, int64_t i)
     return VMT_OK;
 }
 
-/* The line through the last two computed velocities, over sigma; level where there is but one. */
+/* The line through the last two computed velocities, over sigma, to the step after the latter: that
+ * value serves all steps until the next is computed.  Farther on, the line errs more than it gains.
+ * Level where there is but one. */
 static enum vmt_status line_velocity(vmt_ctx *ctx, vmt_sample *s, int64_t i)
 {
     const vmt_step_cache *c = &s->cache;
@@ -169,7 +171,7 @@ static enum vmt_status line_velocity(vmt_ctx *ctx, vmt_sample *s, int64_t i)
     double w = 0;
 
     if (vmt_step_cache_in_line(c, c->before, c->computed))
-        w = ((double)sigmas[i] - (double)sigmas[c->computed]) /
+        w = ((double)sigmas[c->computed + 1] - (double)sigmas[c->computed]) /
             ((double)sigmas[c->computed] - (double)sigmas[c->before]);
     VMT_TRY(vmt_lincomb(ctx, &s->velocity, &s->cache_velocity[0],
                         &s->cache_velocity[w != 0 ? 1 : 0], 1.0 + w, -w));
