@@ -316,6 +316,7 @@ typedef struct vmt_settings {
     int32_t vae_tiling;  /* enum vmt_vae_tiling */
     int32_t vae_tile_stride[2]; /* blend: from tile to tile; 0: half a tile */
     vmt_attention_settings attention;
+    int32_t fp8;  /* 1: matrix products of sampling on numbers of 8 bits (e4m3); 0: as dtype */
     int32_t mode; /* enum vmt_mode; vmt_settings_set sets the approximations, too */
     vmt_motion_settings motion;
     vmt_schedule fastvmt; /* the preset's, of method fastvmt, from which the others' follow */

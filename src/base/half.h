@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * bfloat16 and IEEE binary16 as bit patterns.  Widening is exact; narrowing rounds to nearest, ties
- * to even, overflows to infinity, keeps NaN a (quiet) NaN and subnormals.
+ * bfloat16, IEEE binary16 and e4m3 as bit patterns.  Widening is exact; narrowing rounds to
+ * nearest, ties to even, overflows to infinity, keeps NaN a (quiet) NaN and subnormals.
  */
 #ifndef VMT_BASE_HALF_H
 #define VMT_BASE_HALF_H
@@ -60,6 +60,33 @@ static inline uint16_t vmt_f16_of_f32(float x)
     }
     /* 0.5 has the ulp 2⁻²⁴, the step of the subnormals: the sum rounds to it in hardware. */
     return (uint16_t)(sign | (vmt_f32_bits(vmt_f32_of_bits(rest) + 0.5f) - 0x3f000000u));
+}
+
+/* e4m3 as OCP defines it: no infinity, largest 448, 0x7f NaN. */
+static inline float vmt_f32_of_e4m3(uint8_t h)
+{
+    const uint32_t sign = (uint32_t)(h & 0x80u) << 24, rest = h & 0x7fu;
+    if (rest == 0x7fu)
+        return vmt_f32_of_bits(sign | 0x7fc00000u);
+    if (rest >= 0x08u)
+        return vmt_f32_of_bits(sign | ((rest << 20) + ((127u - 7u) << 23)));
+    return vmt_f32_of_bits(sign | vmt_f32_bits((float)rest * 0x1p-9f)); /* subnormal */
+}
+
+/* Nearest, ties to even; what is larger than 448, infinity too, becomes 448. */
+static inline uint8_t vmt_e4m3_of_f32(float x)
+{
+    const uint32_t bits = vmt_f32_bits(x), sign = bits >> 24 & 0x80u, rest = bits & 0x7fffffffu;
+    if (rest > 0x7f800000u)
+        return (uint8_t)(sign | 0x7fu);
+    if (rest >= 0x43e00000u)
+        return (uint8_t)(sign | 0x7eu);
+    if (rest >= 0x3c800000u) { /* 2⁻⁶ and above: normal */
+        const uint32_t rebased = rest - ((127u - 7u) << 23);
+        return (uint8_t)(sign | (rebased + 0x7ffffu + (rebased >> 20 & 1u)) >> 20);
+    }
+    /* 2¹⁴ has the ulp 2⁻⁹, the step of the subnormals: the sum rounds to it in hardware. */
+    return (uint8_t)(sign | (vmt_f32_bits(vmt_f32_of_bits(rest) + 16384.0f) - 0x46800000u));
 }
 
 #endif

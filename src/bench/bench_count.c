@@ -43,6 +43,15 @@ static enum vmt_status linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, 
     return status;
 }
 
+static enum vmt_status linear_fp8(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                                  const vmt_weight *w, enum vmt_epilogue epilogue)
+{
+    const double began = start(ctx);
+    const enum vmt_status status = counter_of(ctx)->backend->linear_fp8(ctx, y, x, w, epilogue);
+    add(ctx, BENCH_LINEAR, linear_products(x, w), began);
+    return status;
+}
+
 static enum vmt_status linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,
                                   const vmt_weight *w)
 {
@@ -154,6 +163,7 @@ void bench_counter_begin(vmt_ctx *ctx, bench_counter *counter)
 {
     *counter = (bench_counter){.ops = *ctx->ops, .backend = ctx->ops};
     counter->ops.linear = linear;
+    counter->ops.linear_fp8 = counter->backend->linear_fp8 ? linear_fp8 : NULL;
     counter->ops.linear_bwd = linear_bwd;
     counter->ops.linear_bwd_acc = linear_bwd_acc;
     counter->ops.linear_gelu = counter->backend->linear_gelu ? linear_gelu : NULL;

@@ -89,6 +89,20 @@ static enum vmt_status call_linear(op_bench *b)
                       (enum vmt_epilogue)b->size[3]);
 }
 
+static void make_linear_fp8(op_bench *b)
+{
+    make_linear(b);
+    if (b->ctx->ops->linear_fp8)
+        note(b, vmt_weight_prepare(b->ctx, &b->weight,
+                                   VMT_USE_LINEAR | VMT_USE_BACKWARD | VMT_USE_FP8));
+}
+
+static enum vmt_status call_linear_fp8(op_bench *b)
+{
+    return vmt_linear_fp8(b->ctx, &b->tensors[1], &b->tensors[0], &b->weight,
+                          (enum vmt_epilogue)b->size[3]);
+}
+
 static enum vmt_status call_linear_bwd(op_bench *b)
 {
     return vmt_linear_bwd(b->ctx, &b->tensors[0], &b->tensors[1], &b->weight);
@@ -395,6 +409,7 @@ static const op_row rows[] = {
     {"linear", make_linear, call_linear, {540, 256, 640}},
     {"linear", make_linear, call_linear, {540, 640, 256}},
     {"linear+gelu", make_linear, call_linear, {540, 256, 640, VMT_EPILOGUE_GELU}},
+    {"linear_fp8", make_linear_fp8, call_linear_fp8, {540, 256, 640}},
     {"linear_bwd", make_linear, call_linear_bwd, {540, 256, 640}},
     {"linear_gelu", make_linear_gelu, call_linear_gelu, {540, 256, 640}},
     {"linear_bwd_gelu", make_linear_bwd_gelu, call_linear_bwd_gelu, {540, 640, 256}},
@@ -459,6 +474,9 @@ static const op_row device_rows[] = {
     {"linear", make_linear, call_linear, {32760, 1536, 8960}},
     {"linear", make_linear, call_linear, {32760, 8960, 1536}},
     {"linear+gelu", make_linear, call_linear, {32760, 1536, 8960, VMT_EPILOGUE_GELU}},
+    {"linear_fp8", make_linear_fp8, call_linear_fp8, {32760, 1536, 1536}},
+    {"linear_fp8", make_linear_fp8, call_linear_fp8, {32760, 1536, 8960, VMT_EPILOGUE_GELU}},
+    {"linear_fp8", make_linear_fp8, call_linear_fp8, {32760, 8960, 1536}},
     {"linear_bwd", make_linear, call_linear_bwd, {32760, 1536, 1536}},
     {"linear_bwd", make_linear, call_linear_bwd, {32760, 1536, 8960}},
     {"linear_bwd", make_linear, call_linear_bwd, {32760, 8960, 1536}},

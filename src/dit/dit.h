@@ -28,6 +28,11 @@ const vmt_dit_config *vmt_dit_get_config(const vmt_dit *dit);
 
 /* Packs the matrices for the backend, once. */
 enum vmt_status vmt_dit_prepare(vmt_ctx *ctx, vmt_dit *dit);
+/* After it: those of the blocks also as numbers of 8 bits, once.
+ * Errors: VMT_E_UNSUPPORTED where the backend has no such products, or none of these widths. */
+enum vmt_status vmt_dit_prepare_fp8(vmt_ctx *ctx, vmt_dit *dit);
+/* Bytes that it makes. */
+size_t vmt_dit_fp8_bytes(vmt_ctx *ctx, const vmt_dit *dit);
 /* Bytes of converted copies that vmt_dit_prepare makes, and of weights used where they are mapped.
  */
 void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size_t *mapped);
@@ -62,6 +67,7 @@ typedef struct vmt_dit_plan {
     int keep_blocks; /* a backward goes through at most so many whole blocks; -1: forward only */
     int recompute;   /* 0: all kept; 1: block inputs, attention output and log-sum-exp; 2: inputs */
     vmt_dit_local local;
+    bool fp8;      /* in sampling, products with the blocks' matrices are linear_fp8 */
     int residuals; /* forwards whose residual can be held at once, 0..VMT_DIT_RESIDUALS */
 } vmt_dit_plan;
 

@@ -34,6 +34,14 @@ static vmt_tensor rows(const vmt_tensor *t)
     return vmt_reshape(t, VMT_SHAPE(t->shape[0], t->shape[1] * t->shape[2]));
 }
 
+/* y = epilogue(x Wᵀ + b), on numbers of 8 bits where the pass at hand asks for them. */
+static enum vmt_status product(vmt_ctx *ctx, const vmt_dit_run *run, vmt_tensor *y,
+                               const vmt_tensor *x, const vmt_weight *w, enum vmt_epilogue epilogue)
+{
+    return run->is_fp8 ? vmt_linear_fp8(ctx, y, x, w, epilogue)
+                       : vmt_linear(ctx, y, x, w, epilogue);
+}
+
 /* ---- self-attention */
 
 /* The boxes that block i sees; NULL: everything. */
@@ -78,10 +86,10 @@ enum vmt_status dit_block_qk(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s
         VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &s->x, &shift, &scale, eps));
     }
     run->normed_for = -1;
-    VMT_TRY(vmt_linear(ctx, &s->q_lin, &run->normed, &w->q, VMT_EPILOGUE_NONE));
+    VMT_TRY(product(ctx, run, &s->q_lin, &run->normed, &w->q, VMT_EPILOGUE_NONE));
     VMT_TRY(
         vmt_rms_norm_rope(ctx, &s->q, &s->q_lin, &w->norm_q, &run->rope_cos, &run->rope_sin, eps));
-    VMT_TRY(vmt_linear(ctx, &s->k_lin, &run->normed, &w->k, VMT_EPILOGUE_NONE));
+    VMT_TRY(product(ctx, run, &s->k_lin, &run->normed, &w->k, VMT_EPILOGUE_NONE));
     return vmt_rms_norm_rope(ctx, &s->k, &s->k_lin, &w->norm_k, &run->rope_cos, &run->rope_sin,
                              eps);
 }
@@ -121,10 +129,10 @@ static enum vmt_status self_attention(vmt_ctx *ctx, vmt_dit_run *run, int i, dit
     vmt_tensor v = rows(&s->v);
 
     VMT_TRY(dit_block_qk(ctx, run, i, s));
-    VMT_TRY(vmt_linear(ctx, &v, &run->normed, &w->v, VMT_EPILOGUE_NONE));
+    VMT_TRY(product(ctx, run, &v, &run->normed, &w->v, VMT_EPILOGUE_NONE));
     if (!attention_kept)
         VMT_TRY(attend(ctx, run, i, s));
-    VMT_TRY(vmt_linear(ctx, &run->branch, &att, &w->o, VMT_EPILOGUE_NONE));
+    VMT_TRY(product(ctx, run, &run->branch, &att, &w->o, VMT_EPILOGUE_NONE));
     const vmt_tensor gate = modulation(run, i, GATE1);
     return vmt_residual_layer_norm(ctx, &s->x1, &run->normed, &s->x, &gate, &run->branch,
                                    &block->norm3_weight, &block->norm3_bias, run->dit->config.eps);
@@ -158,12 +166,12 @@ static enum vmt_status cross_attention(vmt_ctx *ctx, vmt_dit_run *run, int i, di
     const double eps = run->dit->config.eps;
     const vmt_tensor att = rows(&s->cross_att);
 
-    VMT_TRY(vmt_linear(ctx, &s->cross_q_lin, &run->normed, &w->cross_attn.q, VMT_EPILOGUE_NONE));
+    VMT_TRY(product(ctx, run, &s->cross_q_lin, &run->normed, &w->cross_attn.q, VMT_EPILOGUE_NONE));
     VMT_TRY(vmt_rms_norm_rope(ctx, &s->cross_q, &s->cross_q_lin, &w->cross_attn.norm_q, NULL, NULL,
                               eps));
     VMT_TRY(vmt_attention(ctx, &s->cross_att, &s->cross_lse, &s->cross_q, &run->text->k[i],
                           &run->text->v[i], NULL, attention_scale(run)));
-    VMT_TRY(vmt_linear(ctx, &run->branch, &att, &w->cross_attn.o, VMT_EPILOGUE_NONE));
+    VMT_TRY(product(ctx, run, &run->branch, &att, &w->cross_attn.o, VMT_EPILOGUE_NONE));
     const vmt_tensor shift = modulation(run, i, SHIFT2);
     const vmt_tensor scale = modulation(run, i, SCALE2);
     return vmt_residual_norm_modulate(ctx, &s->x2, &run->normed, &s->x1, NULL, &run->branch, &shift,
@@ -198,13 +206,13 @@ static enum vmt_status feed_forward(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_s
     const dit_block_weights *w = &run->dit->blocks[i];
     const vmt_tensor gate = modulation(run, i, GATE2);
 
-    if (s->u.data)
+    if (s->u.data && !run->is_fp8)
         VMT_TRY(vmt_linear_gelu(ctx, &run->hidden, &s->u, &run->normed, &w->ffn_in));
     else
-        VMT_TRY(vmt_linear(ctx, &run->hidden, &run->normed, &w->ffn_in, VMT_EPILOGUE_GELU));
+        VMT_TRY(product(ctx, run, &run->hidden, &run->normed, &w->ffn_in, VMT_EPILOGUE_GELU));
     if (!y)
         return VMT_OK;
-    VMT_TRY(vmt_linear(ctx, &run->branch, &run->hidden, &w->ffn_out, VMT_EPILOGUE_NONE));
+    VMT_TRY(product(ctx, run, &run->branch, &run->hidden, &w->ffn_out, VMT_EPILOGUE_NONE));
     if (i + 1 == run->dit->config.layers)
         return vmt_gate_residual(ctx, y, &s->x2, &gate, &run->branch);
     const vmt_tensor shift = modulation(run, i + 1, SHIFT1);

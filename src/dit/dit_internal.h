@@ -35,7 +35,7 @@ struct vmt_dit {
     vmt_arena vectors;     /* memory of the R vectors */
     vmt_weight **matrices; /* every vmt_weight above, in file order */
     int64_t matrix_count;
-    bool prepared;
+    bool prepared, prepared_fp8;
 };
 
 struct vmt_dit_text {
@@ -99,6 +99,7 @@ struct vmt_dit_run {
 
     /* of the last forward */
     bool is_local; /* its pass is one of plan.local's */
+    bool is_fp8;   /* its products with the block's matrices are linear_fp8 */
     const vmt_dit_text *text;
     int64_t time_index;
     int kept;   /* whole blocks it saved; -1: none */

@@ -366,6 +366,7 @@ static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const blocks_p
 
     run->kept = run->tapped = -1;
     run->is_local = run->plan.local.passes[run->pass];
+    run->is_fp8 = run->plan.fp8 && run->pass == VMT_DIT_SAMPLING && !keep;
     if (keep && count > run->plan.keep_blocks)
         return vmt_fail(ctx, VMT_E_INTERNAL, "%d blocks to keep, planned %d", count,
                         run->plan.keep_blocks);

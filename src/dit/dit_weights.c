@@ -228,3 +228,45 @@ void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size
     }
     *packed += use;
 }
+
+/* ---- numbers of 8 bits */
+
+enum { FP8_MATRICES = 8 };
+
+static vmt_weight *fp8_matrix(const vmt_dit *dit, int64_t block, int which)
+{
+    dit_block_weights *b = &dit->blocks[block];
+    vmt_weight *const all[FP8_MATRICES] = {&b->self_attn.q, &b->self_attn.k,  &b->self_attn.v,
+                                           &b->self_attn.o, &b->cross_attn.q, &b->cross_attn.o,
+                                           &b->ffn_in,      &b->ffn_out};
+
+    return all[which];
+}
+
+enum vmt_status vmt_dit_prepare_fp8(vmt_ctx *ctx, vmt_dit *dit)
+{
+    const unsigned use = VMT_USE_LINEAR | VMT_USE_BACKWARD | VMT_USE_FP8;
+
+    if (!ctx->ops->linear_fp8)
+        return vmt_fail(ctx, VMT_E_UNSUPPORTED, "--fp8: backend %s has no products of 8 bits",
+                        ctx->ops->name);
+    for (int64_t i = 0; !dit->prepared_fp8 && i < dit->config.layers; i++)
+        for (int k = 0; k < FP8_MATRICES; k++)
+            VMT_TRY(vmt_weight_prepare(ctx, fp8_matrix(dit, i, k), use));
+    dit->prepared_fp8 = true;
+    return VMT_OK;
+}
+
+size_t vmt_dit_fp8_bytes(vmt_ctx *ctx, const vmt_dit *dit)
+{
+    const unsigned use = VMT_USE_LINEAR | VMT_USE_BACKWARD;
+    size_t bytes = 0;
+
+    for (int64_t i = 0; i < dit->config.layers; i++)
+        for (int k = 0; k < FP8_MATRICES; k++) {
+            const vmt_weight *w = fp8_matrix(dit, i, k);
+            bytes += ctx->ops->weight_prepare_bytes(ctx, w, use | VMT_USE_FP8) -
+                     ctx->ops->weight_prepare_bytes(ctx, w, use);
+        }
+    return bytes;
+}

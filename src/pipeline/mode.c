@@ -11,6 +11,7 @@ static const struct {
     {"cache", "0", "0.2"},
     {"cache-from", "velocity", "velocity"},
     {"cache-scale", "auto", "measured"}, /* so that 0.2 means the same for every model */
+    {"fp8", "off", "off"},
 };
 
 enum vmt_status vmt_settings_set_mode(vmt_ctx *ctx, vmt_settings *settings)

@@ -45,6 +45,8 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
     vmt_sample_needs needs;
 
     vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
+    if (s->fp8)
+        packed += vmt_dit_fp8_bytes(ctx, m->dit);
     plan->mapped_bytes = mapped;
     const size_t held = packed + always;
     const size_t left = plan->free_bytes > held ? plan->free_bytes - held : 0;

@@ -157,13 +157,21 @@ enum vmt_status vmt_record_geometry(vmt_ctx *ctx, const vmt_tensor_file *file,
 /* Options that files of the first version do not name, and what they had. */
 static const struct {
     const char *name, *value;
-} newer[] = {{"method", "fastvmt"},       {"top-k", "8"},
-             {"smm-pool", "4"},           {"moft-channels", "0.125"},
-             {"attention", "full"},       {"attention-window", "100%,67%,50%"},
-             {"attention-tile", "0,0,0"}, {"local-phases", "reference,guidance,sampling"},
-             {"local-blocks", "0-999"},   {"mode", "exact"},
-             {"cfg-until", "0"},          {"cache", "0"},
-             {"cache-from", "velocity"},  {"cache-scale", "auto"}};
+} newer[] = {{"method", "fastvmt"},
+             {"top-k", "8"},
+             {"smm-pool", "4"},
+             {"moft-channels", "0.125"},
+             {"attention", "full"},
+             {"attention-window", "100%,67%,50%"},
+             {"attention-tile", "0,0,0"},
+             {"local-phases", "reference,guidance,sampling"},
+             {"local-blocks", "0-999"},
+             {"mode", "exact"},
+             {"cfg-until", "0"},
+             {"cache", "0"},
+             {"cache-from", "velocity"},
+             {"cache-scale", "auto"},
+             {"fp8", "off"}};
 
 static enum vmt_status match_one(vmt_ctx *ctx, const vmt_tensor_file *file,
                                  const vmt_settings *settings, const char *name)

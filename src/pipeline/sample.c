@@ -149,6 +149,7 @@ static vmt_dit_plan dit_plan(const vmt_sample *s, int32_t recompute)
         .keep_blocks = backward ? tap_backward_blocks(s) : -1,
         .recompute = recompute,
         .local = s->local,
+        .fp8 = s->spec.settings->fp8 != 0,
         .residuals = !vmt_sample_holds_residuals(s)        ? 0
                      : s->spec.settings->cfg_scale == 1.0F ? 1
                                                            : 2,
@@ -234,9 +235,13 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
     VMT_TRY(make_schedule(ctx, s));
     VMT_TRY(make_local(ctx, s));
     vmt_dit_weight_bytes(ctx, spec->model->dit, &packed, &mapped);
+    if (spec->samples && spec->settings->fp8)
+        packed += vmt_dit_fp8_bytes(ctx, spec->model->dit);
     VMT_TRY(vmt_reporter_phase(ctx, reporter, spec->extracts ? VMT_PHASE_EXTRACT : VMT_PHASE_SAMPLE,
                                0, 0)); /* converting the weights is part of it */
     VMT_TRY(vmt_dit_prepare(ctx, spec->model->dit));
+    if (spec->samples && spec->settings->fp8)
+        VMT_TRY(vmt_dit_prepare_fp8(ctx, spec->model->dit));
     VMT_TRY(choose_recompute(ctx, s, vmt_free_memory(ctx), &bytes));
     vmt_log(ctx, VMT_LOG_DEBUG,
             "tokens %" PRId64 "x%" PRId64 "x%" PRId64 ", guided steps %" PRId64 " of %" PRId32

@@ -107,7 +107,7 @@ enum vmt_status vmt_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned us
     BEGIN(weight_prepare);
     const bool is_conv = (use & VMT_USE_CONV) != 0;
     WANT_THAT("use", use != 0 && (use & ~(unsigned)(VMT_USE_LINEAR | VMT_USE_BACKWARD |
-                                                    VMT_USE_CONV)) == 0);
+                                                    VMT_USE_CONV | VMT_USE_FP8)) == 0);
     if (is_conv)
         check_filter(&call, weight, ANY);
     else
@@ -138,6 +138,16 @@ enum vmt_status vmt_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, con
     WANT(y, "RA", axis(x, 0), ANY);
     check_weight(&call, w, axis(y, 1), axis(x, 1));
     RUN(linear, y, x, w, epilogue);
+}
+
+enum vmt_status vmt_linear_fp8(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x,
+                               const vmt_weight *w, enum vmt_epilogue epilogue)
+{
+    BEGIN(linear_fp8);
+    WANT(x, "RA", ANY, ANY);
+    WANT(y, "RA", axis(x, 0), ANY);
+    check_weight(&call, w, axis(y, 1), axis(x, 1));
+    RUN(linear_fp8, y, x, w, epilogue);
 }
 
 enum vmt_status vmt_linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor *dy,

@@ -21,6 +21,7 @@ vmt_op_all_finite vmt_all_finite;
 vmt_op_mark_bad vmt_mark_bad;
 vmt_op_weight_prepare vmt_weight_prepare;
 vmt_op_linear vmt_linear;
+vmt_op_linear_fp8 vmt_linear_fp8;
 vmt_op_linear_bwd vmt_linear_bwd;
 vmt_op_linear_bwd_acc vmt_linear_bwd_acc;
 vmt_op_linear_gelu vmt_linear_gelu;

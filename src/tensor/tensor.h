@@ -46,7 +46,8 @@ typedef struct vmt_weight {
 enum vmt_weight_use {
     VMT_USE_LINEAR = 1,   /* linear */
     VMT_USE_BACKWARD = 2, /* linear_bwd too */
-    VMT_USE_CONV = 4      /* conv3d */
+    VMT_USE_CONV = 4,     /* conv3d */
+    VMT_USE_FP8 = 8       /* linear_fp8, beside the first two */
 };
 
 enum vmt_epilogue { VMT_EPILOGUE_NONE = 0, VMT_EPILOGUE_GELU, VMT_EPILOGUE_SILU };
@@ -136,6 +137,10 @@ typedef enum vmt_status vmt_op_weight_prepare(vmt_ctx *, vmt_weight *weight, uns
 /* y = epilogue(x Wᵀ + b).   y: [N, out] R|A; x: [N, in] R|A; w: [out, in]. */
 typedef enum vmt_status vmt_op_linear(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x,
                                       const vmt_weight *w, enum vmt_epilogue epilogue);
+/* The same on numbers of 8 bits: each row of x and of w is divided by its scale s = max |row| / 448
+ * (1 where that is 0), in F32, and rounded to e4m3;  y = epilogue(s_x[t] s_w[o] Σ + b).  A backend
+ * may take w rounded to A. */
+typedef vmt_op_linear vmt_op_linear_fp8;
 /* dx = dy W (epilogue none).   dx: [N, in] R|A; dy: [N, out] R|A. */
 typedef enum vmt_status vmt_op_linear_bwd(vmt_ctx *, vmt_tensor *dx, const vmt_tensor *dy,
                                           const vmt_weight *w);
@@ -427,6 +432,7 @@ typedef struct vmt_ops {
     size_t (*weight_use_bytes)(vmt_ctx *, const vmt_weight *weight);
 
     vmt_op_linear *linear;
+    vmt_op_linear_fp8 *linear_fp8;
     vmt_op_linear_bwd *linear_bwd;
     vmt_op_linear_bwd_acc *linear_bwd_acc;
     vmt_op_linear_gelu *linear_gelu;

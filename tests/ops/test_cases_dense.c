@@ -18,6 +18,18 @@ static void run_linear(op_run *r)
     OP(r, linear, y, x, w, (enum vmt_epilogue)s[5]);
 }
 
+/* The same by linear_fp8. */
+static void run_linear_fp8(op_run *r)
+{
+    const int64_t *s = r->size;
+    r->scale = r->gain;
+    vmt_tensor *x = op_in(r, s[3] == 2 ? 'R' : 'A', VMT_SHAPE(s[0], s[1]));
+    vmt_weight *w = op_weight(r, VMT_USE_LINEAR | VMT_USE_FP8, (enum vmt_dtype)s[4], !s[6],
+                              VMT_SHAPE(s[2], s[1]));
+    vmt_tensor *y = op_out(r, "y", s[3] == 0 ? 'A' : 'R', VMT_SHAPE(s[0], s[2]));
+    OP(r, linear_fp8, y, x, w, (enum vmt_epilogue)s[5]);
+}
+
 /* sizes: N, in, out, kind: 0 dx A, 1 dx R, 2 both R; weight dtype */
 static void run_linear_bwd(op_run *r)
 {
@@ -147,6 +159,12 @@ static void run_conv3d(op_run *r)
     {                                                                                              \
         "linear", name, run_linear, {__VA_ARGS__}, .ulps = 8, .ulps_bf16 = 0.5                     \
     }
+/* Weights in BF16, so that every backend rounds the same numbers; widths by sixteens, as devices
+ * want them.  In BF16 a backend may round the sum before it scales it. */
+#define LINEAR_FP8(name, ...)                                                                      \
+    {                                                                                              \
+        "linear_fp8", name, run_linear_fp8, {__VA_ARGS__}, .ulps = 16, .ulps_bf16 = 2              \
+    }
 #define LINEAR_BWD(name, ...)                                                                      \
     {                                                                                              \
         "linear_bwd", name, run_linear_bwd, {__VA_ARGS__}, .ulps = 8, .ulps_bf16 = 0.5             \
@@ -227,6 +245,14 @@ static const op_case cases[] = {
      .ulps_bf16 = 0.5},
     LINEAR_BWD("bf16 weight", 19, 70, 45, 0, VMT_BF16),
     {"linear_bwd", "integers", run_linear_bwd, {37, 65, 129, 1, VMT_F32}, FILL_INTEGERS, 1, 0, 0},
+    LINEAR_FP8("one token", 1, 16, 32, 0, VMT_BF16),
+    LINEAR_FP8("tokens", 33, 64, 96, 0, VMT_BF16),
+    LINEAR_FP8("block", 128, 256, 640, 0, VMT_BF16),
+    LINEAR_FP8("to R", 17, 48, 80, 1, VMT_BF16),
+    LINEAR_FP8("gelu", 20, 64, 112, 0, VMT_BF16, VMT_EPILOGUE_GELU),
+    LINEAR_FP8("silu, no bias", 20, 64, 112, 0, VMT_BF16, VMT_EPILOGUE_SILU, 1),
+    {"linear_fp8", "zero rows", run_linear_fp8, {9, 48, 32, 0, VMT_BF16}, FILL_ZERO_ROWS, 1, 16, 2},
+    {"linear_fp8", "large", run_linear_fp8, {9, 48, 32, 0, VMT_BF16}, FILL_UNIFORM, 1e4, 16, 2},
     LINEAR_GELU("odd", run_linear_gelu, 3, 7, 5),
     LINEAR_GELU("by eights", run_linear_gelu, 37, 64, 136),
     LINEAR_GELU("by eights, no bias", run_linear_gelu, 64, 128, 256, 0, 1),

@@ -85,6 +85,54 @@ static void linear_with_bias_and_epilogue(void **state)
     }
 }
 
+/* The nearest of the 253 numbers of e4m3 (twice 126, and 0), found by trying all; of two equally
+ * near the one with an even last bit. */
+static double nearest_e4m3(double x)
+{
+    double best = 0, distance = fabs(x);
+
+    for (int h = 1; h < 127; h++) {
+        const int exponent = h >> 3, fraction = h & 7;
+        const double value = exponent ? ldexp(8 + fraction, exponent - 10) : ldexp(fraction, -9);
+        const double off = fabs(fabs(x) - value);
+        if (off < distance || (off == distance && h % 2 == 0)) {
+            best = value;
+            distance = off;
+        }
+    }
+    return x < 0 ? -best : best;
+}
+
+static double row_scale(const vmt_tensor *t, int64_t first, int64_t count)
+{
+    float most = 0;
+
+    for (int64_t i = 0; i < count; i++)
+        most = fmaxf(most, fabsf((float)at(t, first + i)));
+    return (double)(most / 448.0F);
+}
+
+static void linear_of_eight_bits(void **state)
+{
+    const int64_t rows = 3, in = 37, out = 35;
+    struct formulas *f = begin(state, 32);
+    const vmt_tensor x = draw(f, VMT_SHAPE(rows, in));
+    vmt_tensor y = draw(f, VMT_SHAPE(rows, out));
+    const vmt_weight w = {.w = draw_weight(f, 0, VMT_SHAPE(out, in)),
+                          .bias = draw_weight(f, 1, VMT_SHAPE(out))};
+
+    CHECK_OK(f->ctx, vmt_linear_fp8(f->ctx, &y, &x, &w, VMT_EPILOGUE_NONE));
+    for (int64_t i = 0; i < rows * out; i++) {
+        const int64_t t = i / out * in, o = i % out * in;
+        const double sx = row_scale(&x, t, in), sw = row_scale(&w.w, o, in);
+        double sum = 0;
+        for (int64_t c = 0; c < in; c++)
+            sum += nearest_e4m3((double)((float)at(&x, t + c) / (float)sx)) *
+                   nearest_e4m3((double)((float)at(&w.w, o + c) / (float)sw));
+        expect(&y, i, sum * sx * sw + at(&w.bias, i % out));
+    }
+}
+
 static void elementwise(void **state)
 {
     const int64_t count = 777;
@@ -318,6 +366,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(linear_with_bias_and_epilogue),
+        cmocka_unit_test(linear_of_eight_bits),
         cmocka_unit_test(elementwise),
         cmocka_unit_test(attention_with_positions),
         cmocka_unit_test(patches),

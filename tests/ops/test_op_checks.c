@@ -42,6 +42,7 @@ CALL(all_finite, &(bool){false}, T(0))
 CALL(mark_bad, T(0), T(1))
 CALL(weight_prepare, WEIGHT(0, 1), VMT_USE_LINEAR)
 CALL(linear, T(0), T(1), WEIGHT(2, 3), VMT_EPILOGUE_NONE)
+CALL(linear_fp8, T(0), T(1), WEIGHT(2, 3), VMT_EPILOGUE_NONE)
 CALL(linear_bwd, T(0), T(1), BARE_WEIGHT(2))
 CALL(linear_bwd_acc, T(0), T(1), BARE_WEIGHT(2))
 CALL(linear_gelu, T(0), T(1), T(2), WEIGHT(3, 4))
@@ -115,6 +116,7 @@ static const struct {
     CASE(mark_bad, "I1", "R3x5"),
     CASE(weight_prepare, "W4x5", "W4"),
     CASE(linear, "A3x4", "A3x5", "W4x5", "W4"),
+    CASE(linear_fp8, "A3x4", "A3x5", "W4x5", "W4"),
     CASE(linear_bwd, "A3x5", "A3x4", "W4x5"),
     CASE(linear_bwd_acc, "R3x5", "A3x4", "W4x5"),
     CASE(linear_gelu, "A3x4", "A3x4", "A3x5", "W4x5", "W4"),

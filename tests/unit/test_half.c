@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  *
- * bfloat16 and binary16: every bit pattern, and every rounding boundary between two neighbours.
+ * bfloat16, binary16 and e4m3: every bit pattern, and every rounding boundary between two
+ * neighbours.
  */
 #include "testing.h"
 
@@ -28,6 +29,37 @@ static void f16_widens_every_pattern(void **state)
         } else if (x != (float)f16_value(h) || (signbit(x) != 0) != (int)(h >> 15)) {
             fail_msg("pattern %04x gives %g", h, (double)x);
         }
+    }
+}
+
+static double e4m3_value(unsigned h)
+{
+    const int exponent = (int)(h >> 3 & 15), fraction = (int)(h & 7);
+    const double magnitude = exponent ? ldexp(8 + fraction, exponent - 10) : ldexp(fraction, -9);
+    return h & 0x80 ? -magnitude : magnitude;
+}
+
+/* Every pattern, and between each two neighbours the midpoint and the floats beside it. */
+static void e4m3_both_ways(void **state)
+{
+    (void)state;
+    assert_true(isnan(vmt_f32_of_e4m3(0x7f)) && isnan(vmt_f32_of_e4m3(0xff)));
+    assert_int_equal(vmt_e4m3_of_f32(NAN) & 0x7f, 0x7f);
+    assert_int_equal(vmt_e4m3_of_f32(INFINITY), 0x7e);
+    assert_int_equal(vmt_e4m3_of_f32(-1e30F), 0xfe);
+    for (unsigned h = 0; h < 0x100; h++) {
+        if ((h & 0x7f) == 0x7f)
+            continue;
+        const float x = vmt_f32_of_e4m3((uint8_t)h);
+        assert_true(x == (float)e4m3_value(h) && (signbit(x) != 0) == (int)(h >> 7));
+        assert_int_equal(vmt_e4m3_of_f32(x), h);
+        if ((h & 0x7f) == 0x7e)
+            continue;
+        const float middle = (float)((e4m3_value(h) + e4m3_value(h + 1)) / 2);
+        const float outwards = h & 0x80 ? -INFINITY : INFINITY;
+        assert_int_equal(vmt_e4m3_of_f32(middle), h % 2 ? h + 1 : h);
+        assert_int_equal(vmt_e4m3_of_f32(nextafterf(middle, 0)), h);
+        assert_int_equal(vmt_e4m3_of_f32(nextafterf(middle, outwards)), h + 1);
     }
 }
 
@@ -91,8 +123,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(f16_widens_every_pattern), cmocka_unit_test(f16_narrows_back),
-        cmocka_unit_test(bf16_narrows_back),        cmocka_unit_test(f16_rounds_ties_to_even),
-        cmocka_unit_test(bf16_rounds_ties_to_even),
+        cmocka_unit_test(e4m3_both_ways),           cmocka_unit_test(bf16_narrows_back),
+        cmocka_unit_test(f16_rounds_ties_to_even),  cmocka_unit_test(bf16_rounds_ties_to_even),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

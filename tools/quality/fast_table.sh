@@ -18,7 +18,7 @@ arms = {"exact": {}, "fast": {"mode": "fast"}, "none": {}}
 arms |= {f"cache {x}": {"cache": x} for x in (0.08, 0.12, 0.16, 0.2, 0.3)}
 arms |= {f"residual {x}": {"cache": x, "cache-from": "residual"} for x in (0.12, 0.2)}
 arms |= {f"cfg-until {x}": {"cfg-until": x} for x in (0.9, 0.8, 0.6, 0.4)}
-arms |= {"cache 0.2, cfg-until 0.4": {"cache": 0.2, "cfg-until": 0.4}, "steps 19": {"steps": 19, "guided-steps": 9}}
+arms |= {"cache 0.2, cfg-until 0.4": {"cache": 0.2, "cfg-until": 0.4}, "steps 19": {"steps": 19, "guided-steps": 9}, "fp8": {"fp8": "on"}}
 clips = json.loads(pathlib.Path("demo/table/clips.json").read_text())
 for seed in range(1, max(seeds, more) + 1):
     for clip in clips:

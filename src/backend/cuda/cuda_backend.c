@@ -61,6 +61,7 @@ static void fill_table(vmt_ops *ops)
                      .weight_prepare_bytes = cuda_weight_prepare_bytes,
                      .weight_release = cuda_weight_release,
                      .linear = cuda_linear,
+                     .linear_fp8 = cuda_linear_fp8,
                      .linear_bwd = cuda_linear_bwd,
                      .linear_bwd_acc = cuda_linear_bwd_acc,
                      .linear_gelu = cuda_linear_gelu,

@@ -37,6 +37,16 @@ cudaError_t cuda_filter_order(cudaStream_t s, cuda_view y, cuda_view x, cuda_fil
 /* *bad |= an element is NaN or infinite. */
 cudaError_t cuda_find_bad(cudaStream_t s, int *bad, cuda_view x, int64_t count);
 
+/* ---- cuda_fp8.cu */
+
+/* y = e4m3(x / s), rows of `in` bytes; s[row] = max |row| / 448, 1 where that is 0.  in: a multiple
+ * of 4. */
+cudaError_t cuda_fp8_rows(cudaStream_t stream, unsigned char *y, float *s, cuda_view x,
+                          int64_t rows, int64_t in);
+/* y = row_scale[row] col_scale[col] y + bias[col]; bias NULL: none. */
+cudaError_t cuda_fp8_scale(cudaStream_t stream, cuda_view y, const float *row_scale,
+                           const float *col_scale, const float *bias, int64_t rows, int64_t out);
+
 /* ---- cuda_elementwise.cu */
 
 enum cuda_map_kind { CUDA_GELU, CUDA_SILU, CUDA_GELU_BWD, CUDA_GELU_GATE, CUDA_ADD };

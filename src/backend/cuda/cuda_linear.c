@@ -31,11 +31,15 @@ static parts parts_of(const vmt_ctx *ctx, const vmt_weight *weight)
     return p;
 }
 
-size_t cuda_weight_prepare_bytes(vmt_ctx *ctx, const vmt_weight *weight, unsigned use)
+static size_t matrix_bytes(const vmt_ctx *ctx, const vmt_weight *weight)
 {
     const parts p = parts_of(ctx, weight);
-    (void)use; /* one form serves forward and backward */
-    return p.matrix + p.bias + p.bias_bf16;
+    return p.matrix + p.bias + p.bias_bf16; /* one form serves forward and backward */
+}
+
+size_t cuda_weight_prepare_bytes(vmt_ctx *ctx, const vmt_weight *weight, unsigned use)
+{
+    return matrix_bytes(ctx, weight) + cuda_fp8_bytes(weight, use);
 }
 
 /* Filters are put in order in scratch, which belongs to the stream that computes. */
@@ -130,11 +134,11 @@ static enum vmt_status join(vmt_ctx *ctx)
 enum vmt_status cuda_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use)
 {
     const parts p = parts_of(ctx, weight);
-    const size_t bytes = cuda_weight_prepare_bytes(ctx, weight, use);
+    const size_t bytes = matrix_bytes(ctx, weight);
     void *memory = NULL;
 
     if (weight->packed)
-        return VMT_OK;
+        return cuda_fp8_prepare(ctx, weight, use);
     VMT_TRY(vmt_alloc(ctx, &memory, 1, sizeof(cuda_packed)));
     cuda_packed *packed = memory;
     enum vmt_status status = cuda_block_take(ctx, &packed->block, bytes);
@@ -161,6 +165,8 @@ enum vmt_status cuda_weight_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned u
         status = fill_bias(ctx, packed, weight);
     const enum vmt_status joined = join(ctx);
     status = status != VMT_OK ? status : joined;
+    if (status == VMT_OK)
+        status = cuda_fp8_prepare(ctx, weight, use);
     if (status != VMT_OK)
         cuda_weight_release(ctx, weight);
     return status;
@@ -172,6 +178,8 @@ void cuda_weight_release(vmt_ctx *ctx, vmt_weight *weight)
 
     if (packed)
         cuda_block_give(ctx, packed->block, weight->packed_bytes);
+    if (packed && packed->fp8)
+        cuda_block_give(ctx, packed->fp8, packed->fp8_bytes);
     vmt_free(packed);
     weight->packed = NULL;
     weight->packed_bytes = 0;

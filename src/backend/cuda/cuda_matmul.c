@@ -10,6 +10,8 @@
 
 static cudaDataType_t blas_type(enum vmt_dtype dtype)
 {
+    if (dtype == VMT_U8)
+        return CUDA_R_8F_E4M3;
     return dtype == VMT_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
@@ -63,6 +65,30 @@ static cublasLtEpilogue_t epilogue_of(const cuda_matmul *p)
     return p->has_bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
 }
 
+static cublasStatus_t point(const cuda_plan *plan, cublasLtMatmulDescAttributes_t what,
+                            const void *at)
+{
+    return cublasLtMatmulDescSetAttribute(plan->desc, what, &at, sizeof at);
+}
+
+/* A scale for each of cuBLASLt's rows of its first operand and columns of its second. */
+static cublasStatus_t describe_scales(cublasLtMatmulDesc_t desc)
+{
+#if CUBLAS_VERSION >= 120900
+    const cublasLtMatmulMatrixScale_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    const cublasStatus_t s =
+        cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &mode, sizeof mode);
+
+    return s != CUBLAS_STATUS_SUCCESS
+               ? s
+               : cublasLtMatmulDescSetAttribute(desc, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &mode,
+                                                sizeof mode);
+#else
+    (void)desc;
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+#endif
+}
+
 static cublasStatus_t describe(cuda_plan *plan)
 {
     const cuda_matmul *p = &plan->product;
@@ -83,6 +109,8 @@ static cublasStatus_t describe(cuda_plan *plan)
     if (s == CUBLAS_STATUS_SUCCESS && has_aux(p))
         s = cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD,
                                            &aux_row, sizeof aux_row);
+    if (s == CUBLAS_STATUS_SUCCESS && p->scaled)
+        s = describe_scales(plan->desc);
     if (s == CUBLAS_STATUS_SUCCESS)
         s = layout(&plan->b, p->in, p->b_turned ? p->k : p->n, p->b_turned ? p->n : p->k, p->b_row,
                    p->batch, p->b_batch);
@@ -174,10 +202,11 @@ static bool same_product(const cuda_matmul *x, const cuda_matmul *y)
            x->a_batch == y->a_batch && x->b_batch == y->b_batch && x->c_batch == y->c_batch &&
            x->in == y->in && x->out == y->out && x->epilogue == y->epilogue &&
            x->a_turned == y->a_turned && x->b_turned == y->b_turned && x->has_bias == y->has_bias &&
-           x->add == y->add;
+           x->add == y->add && x->scaled == y->scaled;
 }
 
-/* A run has some tens of shapes: looking through them costs less than the launch. */
+/* A run has some tens of shapes: looking through them costs less than the launch.  *plan NULL: with
+ * scaled operands, where cuBLASLt has no algorithm. */
 static enum vmt_status find(vmt_ctx *ctx, cuda_plan **plan, const cuda_matmul *product,
                             unsigned alignment)
 {
@@ -192,35 +221,73 @@ static enum vmt_status find(vmt_ctx *ctx, cuda_plan **plan, const cuda_matmul *p
     VMT_TRY(reserve(ctx, state));
     cuda_plan made = {.product = *product, .alignment = alignment};
     cublasStatus_t s = describe(&made);
+    if (s == CUBLAS_STATUS_SUCCESS && product->scaled) /* any address, for the choice alone */
+        s = point(&made, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, state->workspace.memory);
+    if (s == CUBLAS_STATUS_SUCCESS && product->scaled)
+        s = point(&made, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, state->workspace.memory);
     if (s == CUBLAS_STATUS_SUCCESS)
         s = choose(state, &made);
     if (s != CUBLAS_STATUS_SUCCESS) {
         plan_free(&made);
-        return blas_fail(ctx, s, product);
+        *plan = NULL;
+        return product->scaled && s != CUBLAS_STATUS_ALLOC_FAILED ? VMT_OK
+                                                                  : blas_fail(ctx, s, product);
     }
     *plan = &state->plans[state->plan_count++];
     **plan = made;
     return VMT_OK;
 }
 
+/* The product of a plan whose pointers beside c, a and b are set. */
+static cublasStatus_t multiply(cuda_state *state, cuda_plan *plan, void *c, const void *a,
+                               const void *b)
+{
+    const float one = 1, beta = plan->product.add ? 1 : 0;
+
+    return cublasLtMatmul(state->blas, plan->desc, &one, b, plan->b, a, plan->a, &beta, c, plan->c,
+                          c, plan->c, &plan->algo, state->workspace.memory, state->workspace.bytes,
+                          state->stream);
+}
+
 enum vmt_status cuda_matmul_run(vmt_ctx *ctx, const cuda_matmul *product, void *c, const void *a,
                                 const void *b, const void *bias, void *aux)
 {
-    cuda_state *state = cuda_of(ctx);
-    const float one = 1, beta = product->add ? 1 : 0;
     cuda_plan *plan = NULL;
     cublasStatus_t s = CUBLAS_STATUS_SUCCESS;
 
     VMT_TRY(find(ctx, &plan, product, alignment_of(a, b, c)));
     if (product->has_bias)
-        s = cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
-                                           sizeof bias);
+        s = point(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     if (s == CUBLAS_STATUS_SUCCESS && aux)
-        s = cublasLtMatmulDescSetAttribute(plan->desc, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER,
-                                           &aux, sizeof aux);
+        s = point(plan, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, aux);
     if (s == CUBLAS_STATUS_SUCCESS)
-        s = cublasLtMatmul(state->blas, plan->desc, &one, b, plan->b, a, plan->a, &beta, c, plan->c,
-                           c, plan->c, &plan->algo, state->workspace.memory, state->workspace.bytes,
-                           state->stream);
+        s = multiply(cuda_of(ctx), plan, c, a, b);
     return s == CUBLAS_STATUS_SUCCESS ? VMT_OK : blas_fail(ctx, s, product);
+}
+
+enum vmt_status cuda_matmul_fp8(vmt_ctx *ctx, const cuda_matmul *product, bool *done, void *c,
+                                const void *a, const void *b, const void *bias,
+                                const float *a_scales, const float *b_scales)
+{
+    cuda_state *state = cuda_of(ctx);
+    cuda_plan *plan = NULL;
+
+    *done = false;
+    if (state->no_scales)
+        return VMT_OK;
+    VMT_TRY(find(ctx, &plan, product, alignment_of(a, b, c)));
+    if (!plan) {
+        state->no_scales = true;
+        return VMT_OK;
+    }
+    /* the operands change places */
+    cublasStatus_t s = point(plan, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, b_scales);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = point(plan, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, a_scales);
+    if (s == CUBLAS_STATUS_SUCCESS && product->has_bias)
+        s = point(plan, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+    if (s == CUBLAS_STATUS_SUCCESS)
+        s = multiply(state, plan, c, a, b);
+    *done = s == CUBLAS_STATUS_SUCCESS;
+    return *done ? VMT_OK : blas_fail(ctx, s, product);
 }

@@ -22,14 +22,15 @@ enum cuda_epilogue {
 };
 
 /* c (+)= epilogue(a b + bias), row-major.   a: [m, k], b: [k, n]; rows a_row, b_row, c_row elements
- * apart; `a_turned`, `b_turned`: stored transposed ([k, m], [n, k]).  in: dtype of a and b; out: of
- * c. */
+ * apart; `a_turned`, `b_turned`: stored transposed ([k, m], [n, k]).  in: dtype of a and b, U8 for
+ * e4m3; out: of c. */
 typedef struct cuda_matmul {
     int64_t m, n, k, a_row, b_row, c_row;
     int64_t batch, a_batch, b_batch, c_batch; /* 0: one product */
     enum vmt_dtype in, out;
     enum cuda_epilogue epilogue;
     bool a_turned, b_turned, has_bias, add;
+    bool scaled; /* e4m3 operands with a scale for each row of a and column of b */
 } cuda_matmul;
 
 /* Algorithm of one product, chosen at its first use. */
@@ -84,6 +85,7 @@ typedef struct cuda_state {
     int *bad; /* device: set by cuda_find_bad */
     cuda_stage uploads[CUDA_STAGES], downloads[CUDA_STAGES];
     int next_upload, next_download;
+    bool no_scales; /* cuBLASLt has refused scaled operands */
 } cuda_state;
 
 static inline cuda_state *cuda_of(vmt_ctx *ctx)
@@ -144,6 +146,10 @@ static inline cuda_view cuda_view_of(const vmt_tensor *t)
 /* aux: [m, n], of the dtype and row length of c; NULL unless the epilogue has one. */
 enum vmt_status cuda_matmul_run(vmt_ctx *ctx, const cuda_matmul *product, void *c, const void *a,
                                 const void *b, const void *bias, void *aux);
+/* The same with scaled operands; *done false where cuBLASLt cannot. */
+enum vmt_status cuda_matmul_fp8(vmt_ctx *ctx, const cuda_matmul *product, bool *done, void *c,
+                                const void *a, const void *b, const void *bias,
+                                const float *a_scales, const float *b_scales);
 void cuda_plans_free(cuda_state *state);
 
 /* ---- cuda_library.c */
@@ -165,6 +171,9 @@ typedef struct cuda_packed {
     void *matrix;        /* ctx->act */
     float *bias;         /* NULL: none */
     uint16_t *bias_bf16; /* the same rounded, for products that write BF16; NULL when act is F32 */
+    void *fp8;           /* the matrix in e4m3, a block of its own; NULL: not prepared */
+    float *fp8_scales;   /* [out] */
+    size_t fp8_bytes;
 } cuda_packed;
 
 vmt_op_weight_prepare cuda_weight_prepare;
@@ -178,6 +187,13 @@ const void *cuda_bias_for(const cuda_packed *view, enum vmt_dtype out);
 /* Products whose rows are no multiples of 16 bytes run on kernels that round to BF16 before they
  * add the bias. */
 bool cuda_rounds_before_bias(const cuda_packed *view, enum vmt_dtype out, int64_t n, int64_t k);
+
+/* ---- cuda_fp8.c */
+
+/* Bytes beside those of the matrix; 0: not wanted. */
+size_t cuda_fp8_bytes(const vmt_weight *weight, unsigned use);
+enum vmt_status cuda_fp8_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use);
+vmt_op_linear_fp8 cuda_linear_fp8;
 
 vmt_op_linear cuda_linear;
 vmt_op_linear_bwd cuda_linear_bwd;

@@ -133,6 +133,7 @@ void REF(release)(vmt_ctx *ctx, void *memory);
 void REF(close)(vmt_ctx *ctx);
 
 REF_OP(linear);
+REF_OP(linear_fp8);
 REF_OP(linear_bwd);
 REF_OP(linear_bwd_acc);
 

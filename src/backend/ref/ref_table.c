@@ -42,6 +42,7 @@ const vmt_ops REF(vmt_ops) = {
     .weight_prepare_bytes = weight_prepare_bytes,
     .weight_release = weight_release,
     .linear = REF(linear),
+    .linear_fp8 = REF(linear_fp8),
     .linear_bwd = REF(linear_bwd),
     .linear_bwd_acc = REF(linear_bwd_acc),
     .lincomb = REF(lincomb),
