@@ -96,6 +96,7 @@ typedef struct cli_reporter {
     double phase_seconds[VMT_PHASE_COUNT];
     uint64_t memory_peak;
     int64_t forwards, reused_forwards;
+    int64_t gradients, inner_steps; /* computed; of all guided steps so far */
 } cli_reporter;
 
 void cli_reporter_init(cli_reporter *reporter, const cli_options *options);

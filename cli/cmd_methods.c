@@ -40,11 +40,13 @@ static void print_row(const vmt_method_row *row, const vmt_settings *settings, c
     const vmt_motion_settings *m = &settings->motion;
     const int32_t guided = plan ? plan->guided_steps : m->guided_steps;
     const bool guides = *row->taps;
+    const bool all = m->reuse == VMT_REUSE_NONE || m->reuse == VMT_REUSE_ADAPTIVE;
+    const int32_t interval = all ? 1 : m->grad_reuse_interval;
 
     printf("%-12s %-9s", row->name, guides ? row->taps : "-");
     if (guides)
         printf(" %6" PRId32 " %6" PRId32 " %9" PRId32, guided, m->inner_steps,
-               (m->inner_steps + m->grad_reuse_interval - 1) / m->grad_reuse_interval);
+               (m->inner_steps + interval - 1) / interval);
     else
         printf(" %6s %6s %9s", "-", "-", "-");
     if (plan && guides)

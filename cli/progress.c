@@ -54,6 +54,7 @@ static void print_json(const vmt_progress *p)
             "{\"phase\":\"%s\",\"step\":%" PRId64 ",\"steps\":%" PRId64 ",\"inner_step\":%" PRId64
             ",\"inner_steps\":%" PRId64,
             vmt_phase_name(p->phase), p->step, p->steps, p->inner_step, p->inner_steps);
+    fprintf(stderr, ",\"gradients\":%" PRId64 ",\"guided\":%" PRId64, p->gradients, p->guided);
     print_number("loss", p->loss);
     print_number("amf_loss", p->amf_loss);
     print_number("track_loss", p->track_loss);
@@ -88,6 +89,8 @@ int cli_reporter_tell(void *user, const vmt_progress *p)
     r->memory_peak = p->memory_peak;
     r->forwards = p->forwards;
     r->reused_forwards = p->reused_forwards;
+    r->gradients = p->gradients;
+    r->inner_steps = p->guided;
     const double pause = r->terminal ? 0.1 : 5;
     const bool last = p->step == p->steps;
     if (r->kind == CLI_PROGRESS_JSON) {

@@ -39,6 +39,12 @@ static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
         whole =
             cJSON_AddNumberToObject(root, "forwards", (double)r->forwards) != NULL &&
             cJSON_AddNumberToObject(root, "reused_forwards", (double)r->reused_forwards) != NULL;
+    if (whole && r->inner_steps) {
+        cJSON *gradients = cJSON_AddObjectToObject(root, "gradients");
+        whole =
+            gradients && cJSON_AddNumberToObject(gradients, "computed", (double)r->gradients) &&
+            cJSON_AddNumberToObject(gradients, "reused", (double)(r->inner_steps - r->gradients));
+    }
     if (whole && o->no_audio)
         whole = cJSON_AddTrueToObject(files, "no-audio") != NULL;
     if (whole && o->crf != MEDIA_DEFAULT_CRF)

@@ -245,7 +245,9 @@ static bool add_run(const table_run *r, const vmt_clip *result, cJSON *line)
         cJSON_AddNumberToObject(line, "height", (double)result->height) &&
         cJSON_AddNumberToObject(line, "memory_peak", (double)r->reporter.memory_peak) &&
         cJSON_AddNumberToObject(line, "forwards", (double)r->reporter.forwards) &&
-        cJSON_AddNumberToObject(line, "reused_forwards", (double)r->reporter.reused_forwards);
+        cJSON_AddNumberToObject(line, "reused_forwards", (double)r->reporter.reused_forwards) &&
+        cJSON_AddNumberToObject(line, "gradients", (double)r->reporter.gradients) &&
+        cJSON_AddNumberToObject(line, "inner_steps", (double)r->reporter.inner_steps);
 
     for (int i = 0; good && i < VMT_PHASE_COUNT; i++)
         if (r->reporter.phase_seconds[i] > 0)

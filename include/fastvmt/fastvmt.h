@@ -223,6 +223,20 @@ enum vmt_cache_scale {
     VMT_CACHE_MEASURED   /* the change of the velocity between the run's last computed steps */
 };
 
+/* Which computed gradients are taken again; docs/method.md. */
+enum vmt_reuse {
+    VMT_REUSE_INNER = 0, /* within their guided step, as released (default) */
+    VMT_REUSE_NONE,      /* none: each inner step computes its own */
+    VMT_REUSE_STEPS,     /* in the guided steps that follow, too, at the same inner step */
+    VMT_REUSE_ADAPTIVE   /* the same, until the gradient is expected to have turned */
+};
+
+/* AdamW's moments at a guided step's beginning. */
+enum vmt_adamw_state {
+    VMT_ADAMW_RESET = 0, /* zero, as released (default) */
+    VMT_ADAMW_CARRY      /* those of the guided step before */
+};
+
 enum vmt_init {
     VMT_INIT_REFERENCE = 0, /* start: the reference noised to the first sigma */
     VMT_INIT_NOISE          /* start: noise */
@@ -263,11 +277,18 @@ typedef struct vmt_motion_settings {
     float guide_until;    /* guide while sigma >= this instead of counting steps; 0: count steps */
     int32_t inner_steps;  /* AdamW steps per guided step */
     float lr_first, lr_last; /* rate of inner step j: first - (first - last) * j / inner_steps */
-    int32_t grad_reuse_interval; /* inner steps served by one computed gradient [interval]; 1: no
-                                    reuse */
-    int32_t amf_window;          /* side of the key window, tokens, odd or even [l]; 0: no windows,
-                                    every token looks at the whole frame */
-    int32_t amf_tile[2];         /* query tile, tokens: rows, columns */
+    int32_t grad_reuse_interval; /* inner steps of a guided step served by one computed gradient
+                                    [interval]; 1: no reuse */
+    int32_t reuse;               /* enum vmt_reuse */
+    int32_t reuse_steps;         /* steps: guided steps served by one's gradients; adaptive: at
+                                    most */
+    float reuse_cosine; /* adaptive: compute anew when the cosine with the last gradient is expected
+                           to fall below this, 0 < reuse_cosine < 1 */
+    int32_t adamw_state;    /* enum vmt_adamw_state */
+    int32_t ref_interval;   /* guided steps served by one pass of the reference, at least 1 */
+    int32_t amf_window;     /* side of the key window, tokens, odd or even [l]; 0: no windows,
+                               every token looks at the whole frame */
+    int32_t amf_tile[2];    /* query tile, tokens: rows, columns */
     int32_t max_frame_gap;  /* frames i..i+max_frame_gap-1 are compared with frame i [sf, span] */
     float logit_scale;      /* factor on q.k/sqrt(head_dim) [tau] */
     float amf_weight;       /* weight of the flow distance */
@@ -394,9 +415,11 @@ typedef struct vmt_progress {
     double loss, amf_loss, track_loss; /* of the last computed gradient; NaN before the first */
     int64_t forwards;                  /* of sampling: whole passes of the network so far, */
     int64_t reused_forwards;           /* and those spared: they took over what another computed */
-    double seconds;                    /* since the run began */
-    double seconds_left;               /* estimate; NaN when unknown */
-    uint64_t memory;                   /* bytes of this run's arenas and converted weights now */
+    int64_t gradients, guided; /* gradients computed for how many inner steps so far, those before a
+                                  stop and resume too */
+    double seconds;            /* since the run began */
+    double seconds_left;       /* estimate; NaN when unknown */
+    uint64_t memory;           /* bytes of this run's arenas and converted weights now */
     uint64_t memory_peak;
 } vmt_progress;
 
@@ -418,7 +441,7 @@ typedef struct vmt_plan {
     int64_t model_width, model_height, model_frames; /* padded to what the model needs */
     int64_t grid_f, grid_h, grid_w;                  /* tokens */
     int32_t steps, guided_steps;
-    int32_t gradients;       /* computed, of guided_steps * inner_steps */
+    int32_t gradients;       /* computed, of guided_steps * inner_steps; adaptive: at most */
     int32_t forwards;        /* whole ones, of the steps; with settings.cache the most */
     int32_t forward_blocks;  /* blocks of the network that one gradient's forwards go through */
     int32_t backward_blocks; /* and its backward; 0: the method needs none */

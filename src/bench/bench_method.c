@@ -21,7 +21,7 @@ enum { REFERENCE, COMPUTED, REUSED, PLAIN, PARTS };
 
 typedef struct method_clock {
     vmt_ctx *ctx;
-    int32_t interval;
+    int64_t gradients; /* computed so far */
     part_times parts[PARTS];
     double phases[VMT_PHASE_COUNT];
     size_t most; /* memory */
@@ -67,12 +67,13 @@ static int on_progress(void *user, const vmt_progress *p)
         c->step = p->step;
     } else if (p->phase == VMT_PHASE_SAMPLE) {
         if (p->inner_step > c->inner_step)
-            end_part(c, (p->inner_step - 1) % c->interval ? REUSED : COMPUTED, now);
+            end_part(c, p->gradients > c->gradients ? COMPUTED : REUSED, now);
         else if (p->step > c->step)
             end_part(c, PLAIN, now);
         c->inner_step = p->inner_step;
         c->step = p->step;
     }
+    c->gradients = p->gradients;
     return c->status != VMT_OK;
 }
 
@@ -85,12 +86,9 @@ static double median_of(part_times *p)
     return median;
 }
 
-static enum vmt_status open_clock(vmt_ctx *ctx, method_clock *c, const vmt_settings *settings)
+static enum vmt_status open_clock(vmt_ctx *ctx, method_clock *c)
 {
-    *c = (method_clock){.ctx = ctx,
-                        .interval = settings->motion.grad_reuse_interval,
-                        .phase = VMT_PHASE_LOAD,
-                        .phase_since = bench_now()};
+    *c = (method_clock){.ctx = ctx, .phase = VMT_PHASE_LOAD, .phase_since = bench_now()};
     for (int i = 0; i < PARTS; i++) {
         c->parts[i].most = i == COMPUTED || i == REUSED ? MOST_INNER : 2 * MOST_STEPS;
         VMT_TRY(vmt_alloc(ctx, (void **)&c->parts[i].seconds, (size_t)c->parts[i].most,
@@ -146,7 +144,7 @@ static enum vmt_status measure(vmt_ctx *ctx, const method_bench *b, const vmt_se
     method_clock clock;
     const size_t before = bench_used(ctx);
 
-    enum vmt_status status = open_clock(ctx, &clock, &s);
+    enum vmt_status status = open_clock(ctx, &clock);
     if (status == VMT_OK)
         status = run(ctx, b, &s, &clock);
     cost->reference = median_of(&clock.parts[REFERENCE]);
@@ -170,7 +168,7 @@ static enum vmt_status warm_up(vmt_ctx *ctx, const method_bench *b, const vmt_se
 
     s.steps = 1;
     s.motion.inner_steps = 1;
-    enum vmt_status status = open_clock(ctx, &clock, &s);
+    enum vmt_status status = open_clock(ctx, &clock);
     if (status == VMT_OK)
         status = run(ctx, b, &s, &clock);
     close_clock(&clock);

@@ -1,40 +1,89 @@
 /* SPDX-License-Identifier: MIT */
 #include "motion/guidance.h"
 
+#include "motion/reuse.h"
+
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 /* ---------------------------------------------------------------- state and memory */
 
 enum vmt_status vmt_guidance_state_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_guidance_state *state,
-                                          int rank, const int64_t *shape)
+                                          const vmt_motion_settings *settings, int rank,
+                                          const int64_t *shape)
 {
+    VMT_TRY(vmt_reuse_check(ctx, settings));
+    const int64_t slots = vmt_reuse_slots(settings);
     VMT_TRY(vmt_take(ctx, arena, &state->latent, ctx->real, rank, shape));
     VMT_TRY(vmt_take(ctx, arena, &state->m, ctx->real, rank, shape));
     VMT_TRY(vmt_take(ctx, arena, &state->v, ctx->real, rank, shape));
-    VMT_TRY(vmt_take(ctx, arena, &state->grad, ctx->real, rank, shape));
-    vmt_guidance_rewind(state);
+    for (state->slots = 0; state->slots < slots; state->slots++)
+        VMT_TRY(vmt_take(ctx, arena, &state->grads[state->slots], ctx->real, rank, shape));
+    state->computed = 0;
+    vmt_guidance_forget(state);
     return VMT_OK;
 }
 
-void vmt_guidance_rewind(vmt_guidance_state *state)
+void vmt_guidance_forget(vmt_guidance_state *state)
 {
     const double unknown = (double)NAN;
 
-    state->inner_step = 0;
+    state->inner_step = state->adamw_steps = 0;
+    for (int i = 0; i < VMT_GUIDANCE_SLOTS; i++)
+        state->age[i] = state->due[i] = 0;
     state->losses = (vmt_motion_losses){unknown, unknown, unknown};
+}
+
+void vmt_guidance_rewind(vmt_guidance_state *state, const vmt_motion_settings *m)
+{
+    const vmt_guidance_state before = *state;
+
+    vmt_guidance_forget(state);
+    if (m->adamw_state == VMT_ADAMW_CARRY)
+        state->adamw_steps = before.adamw_steps;
+    if (m->reuse == VMT_REUSE_STEPS || m->reuse == VMT_REUSE_ADAPTIVE) {
+        memcpy(state->age, before.age, sizeof state->age);
+        memcpy(state->due, before.due, sizeof state->due);
+        state->losses = before.losses;
+    }
+}
+
+int64_t vmt_guidance_state_counts(vmt_guidance_state *state, vmt_named_count *counts)
+{
+    static const char *const names[][VMT_GUIDANCE_SLOTS] = {
+        {"grad_age", "grad_age.1", "grad_age.2", "grad_age.3", "grad_age.4", "grad_age.5",
+         "grad_age.6", "grad_age.7"},
+        {"grad_due", "grad_due.1", "grad_due.2", "grad_due.3", "grad_due.4", "grad_due.5",
+         "grad_due.6", "grad_due.7"}};
+    int64_t count = 0;
+
+    counts[count++] = (vmt_named_count){"inner_step", &state->inner_step};
+    counts[count++] = (vmt_named_count){"adamw_steps", &state->adamw_steps};
+    counts[count++] = (vmt_named_count){"gradients", &state->computed};
+    for (int64_t i = 0; i < state->slots; i++) {
+        counts[count++] = (vmt_named_count){names[0][i], &state->age[i]};
+        counts[count++] = (vmt_named_count){names[1][i], &state->due[i]};
+    }
+    return count;
 }
 
 int64_t vmt_guidance_state_tensors(const vmt_guidance_state *state, vmt_named_tensor *tensors)
 {
-    tensors[0] = (vmt_named_tensor){"latent", state->latent};
-    if (state->inner_step == 0)
-        return 1;
-    tensors[1] = (vmt_named_tensor){"adamw.m", state->m};
-    tensors[2] = (vmt_named_tensor){"adamw.v", state->v};
-    tensors[3] = (vmt_named_tensor){"grad", state->grad};
-    return VMT_GUIDANCE_TENSORS;
+    static const char *const names[VMT_GUIDANCE_SLOTS] = {"grad",   "grad.1", "grad.2", "grad.3",
+                                                          "grad.4", "grad.5", "grad.6", "grad.7"};
+    int64_t count = 0;
+
+    tensors[count++] = (vmt_named_tensor){"latent", state->latent};
+    if (state->adamw_steps > 0) {
+        tensors[count++] = (vmt_named_tensor){"adamw.m", state->m};
+        tensors[count++] = (vmt_named_tensor){"adamw.v", state->v};
+    }
+    for (int64_t i = 0; i < state->slots; i++)
+        if (state->age[i] > 0)
+            tensors[count++] = (vmt_named_tensor){names[i], state->grads[i]};
+    return count;
 }
 
 static enum vmt_status check_optimiser(vmt_ctx *ctx, const vmt_motion_settings *m)
@@ -43,9 +92,7 @@ static enum vmt_status check_optimiser(vmt_ctx *ctx, const vmt_motion_settings *
         return vmt_fail(ctx, VMT_E_ARG,
                         "inner-steps %" PRId32 ", guided-steps %" PRId32 ": must not be negative",
                         m->inner_steps, m->guided_steps);
-    if (m->grad_reuse_interval < 1)
-        return vmt_fail(ctx, VMT_E_ARG, "grad-reuse-interval: %" PRId32 ", must be at least 1",
-                        m->grad_reuse_interval);
+    VMT_TRY(vmt_reuse_check(ctx, m));
     if (!(m->beta1 >= 0.0f && m->beta1 < 1.0f && m->beta2 >= 0.0f && m->beta2 < 1.0f))
         return vmt_fail(ctx, VMT_E_ARG, "beta1 %g, beta2 %g: must be at least 0 and below 1",
                         (double)m->beta1, (double)m->beta2);
@@ -136,12 +183,13 @@ static enum vmt_status read_losses(vmt_ctx *ctx, const vmt_guidance *g, vmt_moti
     return VMT_OK;
 }
 
-/* state->grad and state->losses at state->latent. */
+/* The gradient of this inner step's slot, and state->losses, at state->latent. */
 static enum vmt_status compute_gradient(vmt_ctx *ctx, vmt_guidance *g, vmt_guidance_state *state,
                                         const vmt_tap_model *tap, const vmt_guided_step *step)
 {
     vmt_taps taps = {.latent = &state->latent, .timestep = step->timestep}, gradient = {0};
     const bool keep = g->method->tap != VMT_TAP_VELOCITY;
+    vmt_tensor *grad = &state->grads[vmt_reuse_slot(&g->settings, state->inner_step)];
     char where[96];
 
     VMT_TRY(tap->forward(tap->self, &taps, &state->latent, step->timestep, VMT_TAP_PROMPT, keep));
@@ -150,12 +198,32 @@ static enum vmt_status compute_gradient(vmt_ctx *ctx, vmt_guidance *g, vmt_guida
     VMT_TRY(g->method->gradient(ctx, g, &gradient, &taps, step));
     VMT_TRY(read_losses(ctx, g, &state->losses, step->step, state->inner_step));
     if (keep)
-        VMT_TRY(tap->backward(tap->self, &state->grad, &gradient));
+        VMT_TRY(tap->backward(tap->self, grad, &gradient));
     else
-        VMT_TRY(vmt_copy(ctx, &state->grad, gradient.latent));
+        VMT_TRY(vmt_copy(ctx, grad, gradient.latent));
     snprintf(where, sizeof(where), "motion gradient at step %" PRId64 ", inner step %" PRId64,
              step->step, state->inner_step);
-    return vmt_require_finite(ctx, &state->grad, where);
+    return vmt_require_finite(ctx, grad, where);
+}
+
+/* The same if it is due, and when the next one is. */
+static enum vmt_status take_gradient(vmt_ctx *ctx, vmt_guidance *g, vmt_guidance_state *state,
+                                     const vmt_tap_model *tap, const vmt_guided_step *step)
+{
+    const vmt_motion_settings *m = &g->settings;
+    enum vmt_status status = VMT_OK;
+    float *old = NULL;
+
+    if (vmt_reuse_due(m, state)) {
+        status = vmt_reuse_before(ctx, m, state, &old);
+        if (status == VMT_OK)
+            status = compute_gradient(ctx, g, state, tap, step);
+        if (status == VMT_OK)
+            status = vmt_reuse_after(ctx, m, state, old);
+        vmt_free(old);
+    }
+    state->age[vmt_reuse_slot(m, state->inner_step)]++;
+    return status;
 }
 
 /* ---------------------------------------------------------------- the optimiser */
@@ -170,14 +238,16 @@ static enum vmt_status optimise(vmt_ctx *ctx, const vmt_motion_settings *m,
         .beta2 = (double)m->beta2,
         .eps = (double)m->adam_eps,
         .weight_decay = (double)m->weight_decay,
-        .step = state->inner_step + 1,
+        .step = state->adamw_steps + 1,
     };
 
-    if (state->inner_step == 0) {
+    const vmt_tensor *grad = &state->grads[vmt_reuse_slot(m, state->inner_step)];
+
+    if (state->adamw_steps == 0) {
         VMT_TRY(vmt_zero(ctx, &state->m));
         VMT_TRY(vmt_zero(ctx, &state->v));
     }
-    return vmt_adamw_step(ctx, &state->latent, &state->m, &state->v, &state->grad, &adamw);
+    return vmt_adamw_step(ctx, &state->latent, &state->m, &state->v, grad, &adamw);
 }
 
 enum vmt_status vmt_guidance_step(vmt_ctx *ctx, vmt_guidance *guidance, vmt_guidance_state *state,
@@ -189,10 +259,11 @@ enum vmt_status vmt_guidance_step(vmt_ctx *ctx, vmt_guidance *guidance, vmt_guid
         VMT_TRY(guidance->method->begin(ctx, guidance, step));
     while (state->inner_step < m->inner_steps) {
         VMT_TRY(vmt_check_cancelled(ctx));
-        if (state->inner_step % m->grad_reuse_interval == 0)
-            VMT_TRY(compute_gradient(ctx, guidance, state, tap, step));
+        if (vmt_reuse_begins(m, state->inner_step))
+            VMT_TRY(take_gradient(ctx, guidance, state, tap, step));
         VMT_TRY(optimise(ctx, m, state));
         state->inner_step++;
+        state->adamw_steps++;
         if (step->progress && step->progress(step->progress_user, state))
             return vmt_fail(ctx, VMT_E_CANCELLED,
                             "stopped at step %" PRId64 " after inner step %" PRId64 " of %" PRId32,

@@ -4,7 +4,7 @@
  * its motion features become the reference's.  One guided step, at timestep t and sigma:
  *
  *     reference        features of the reference's latent noised to sigma, empty prompt, no
- * gradient for j = 0 .. inner_steps - 1 if j mod grad_reuse_interval == 0 (gradient reuse)
+ * gradient for j = 0 .. inner_steps - 1 if it is due (gradient reuse: motion/reuse.h)
  *             features, track of the latent, prompt
  *             grad = d (amf_weight · distance(features, reference) + track_weight · track) / d
  * latent AdamW(latent, grad, rate j)
@@ -41,26 +41,46 @@ typedef struct vmt_motion_losses {
     double amf, track, total; /* total = amf_weight · amf (the distance) + track_weight · track */
 } vmt_motion_losses;
 
+enum {
+    VMT_GUIDANCE_SLOTS = 8, /* gradients kept at most */
+    VMT_GUIDANCE_TENSORS = 3 + VMT_GUIDANCE_SLOTS,
+    VMT_GUIDANCE_COUNTS = 3 + 2 * VMT_GUIDANCE_SLOTS
+};
+
 /* Everything that changes while guiding.  Stored whole, a run goes on from it to the bit. */
 typedef struct vmt_guidance_state {
-    vmt_tensor latent;  /* [C, F, H, W] R, the run's latent */
-    vmt_tensor m, v;    /* AdamW's moments */
-    vmt_tensor grad;    /* the last computed gradient, reused until the next one is due */
-    int64_t inner_step; /* inner steps done of this denoising step = steps AdamW has taken.  Its
-                           last value, inner_steps, stays until vmt_guidance_rewind */
+    vmt_tensor latent;                    /* [C, F, H, W] R, the run's latent */
+    vmt_tensor m, v;                      /* AdamW's moments */
+    vmt_tensor grads[VMT_GUIDANCE_SLOTS]; /* gradients to be taken again: motion/reuse.h */
+    int64_t slots;                        /* of grads, laid out */
+    int64_t inner_step;  /* inner steps done of this denoising step.  Its last value, inner_steps,
+                            stays until vmt_guidance_rewind */
+    int64_t adamw_steps; /* that AdamW has taken since its moments were zero */
+    int64_t age[VMT_GUIDANCE_SLOTS]; /* guided steps that each has served; 0: it holds nothing */
+    int64_t due[VMT_GUIDANCE_SLOTS]; /* adaptive: age at which a new one is due */
+    int64_t computed;                /* gradients, in the whole run */
     vmt_motion_losses losses;
 } vmt_guidance_state;
 
-enum { VMT_GUIDANCE_TENSORS = 4 };
-
 enum vmt_status vmt_guidance_state_layout(vmt_ctx *ctx, vmt_arena *arena, vmt_guidance_state *state,
-                                          int rank, const int64_t *shape);
+                                          const vmt_motion_settings *settings, int rank,
+                                          const int64_t *shape);
 
-/* Ready for the next denoising step: its AdamW starts anew. */
-void vmt_guidance_rewind(vmt_guidance_state *state);
+/* Ready for the next guided step: what the settings do not carry over is forgotten. */
+void vmt_guidance_rewind(vmt_guidance_state *state, const vmt_motion_settings *settings);
 
-/* The tensors that make up the state now, with static names: the latent alone between guided steps,
- * all four inside one.  Store them and `inner_step`; to go on set inner_step, then fill them. */
+/* Ready for a run, or for the steps after the last guided one; `computed` stays. */
+void vmt_guidance_forget(vmt_guidance_state *state);
+
+typedef struct vmt_named_count {
+    const char *name;
+    int64_t *value;
+} vmt_named_count;
+
+/* The counts of the state, and the tensors that they say are in use, with static names; both
+ * return how many.  The latent alone between guided steps that carry nothing over.  Store both; to
+ * go on set the counts, then ask for the tensors and fill them. */
+int64_t vmt_guidance_state_counts(vmt_guidance_state *state, vmt_named_count *counts);
 int64_t vmt_guidance_state_tensors(const vmt_guidance_state *state, vmt_named_tensor *tensors);
 
 /* Of flowmotion, each [C, F, H, W] R. */

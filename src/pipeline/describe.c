@@ -125,10 +125,10 @@ static enum vmt_status describe_folder(vmt_ctx *ctx, text_buffer *t, const char 
 static void describe_tensors(text_buffer *t, const vmt_tensor_file *file)
 {
     static const char *const keys[] = {
-        "format",   "format_version", "program",  "kind",   "backend", "width",
-        "height",   "frames",         "fps",      "method", "feature", "attention",
-        "grid",     "guided",         "ref_seed", "job",    "step",    "inner_step",
-        "hash.dit", "hash.vae",       "hash.text"};
+        "format",    "format_version", "program",  "kind",     "backend", "width",
+        "height",    "frames",         "fps",      "method",   "feature", "attention",
+        "grid",      "guided",         "ref_seed", "job",      "step",    "inner_step",
+        "gradients", "hash.dit",       "hash.vae", "hash.text"};
     const vmt_option *option;
     char shape[128], key[64];
     const char *value;

@@ -62,9 +62,7 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
     plan->phase_bytes[VMT_PHASE_EXTRACT] = kind.from_clip ? needs.bytes + held : 0;
     plan->guided_steps = (int32_t)needs.guided;
     plan->forwards = (int32_t)needs.forwards;
-    plan->gradients =
-        (int32_t)(needs.guided * ((s->motion.inner_steps + s->motion.grad_reuse_interval - 1) /
-                                  s->motion.grad_reuse_interval));
+    plan->gradients = (int32_t)vmt_reuse_gradients(&s->motion, needs.guided);
     if (m->text && kind.from_text) {
         const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
         const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};

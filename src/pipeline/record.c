@@ -171,7 +171,12 @@ static const struct {
              {"cache", "0"},
              {"cache-from", "velocity"},
              {"cache-scale", "auto"},
-             {"fp8", "off"}};
+             {"fp8", "off"},
+             {"reuse", "inner"},
+             {"reuse-steps", "3"},
+             {"reuse-cosine", "0.5"},
+             {"adamw-state", "reset"},
+             {"ref-interval", "1"}};
 
 static enum vmt_status match_one(vmt_ctx *ctx, const vmt_tensor_file *file,
                                  const vmt_settings *settings, const char *name)

@@ -16,7 +16,7 @@ enum vmt_record_kind {
     VMT_RECORD_EMBEDDINGS
 };
 
-enum { VMT_RECORD_VERSION = 1, VMT_RECORD_MAX_META = 128, VMT_RECORD_MAX_TENSORS = 32 };
+enum { VMT_RECORD_VERSION = 1, VMT_RECORD_MAX_META = 192, VMT_RECORD_MAX_TENSORS = 32 };
 
 /* A record to be written: strings are copied, tensors (host memory) borrowed. */
 typedef struct vmt_record {
@@ -68,7 +68,8 @@ typedef struct vmt_motion {
     float *clean; /* [channels, latent_f, latent_h, latent_w], latent of the reference */
     const vmt_motion_method *method; /* that measured it */
     int64_t guided;                  /* guided steps */
-    int64_t feature_count;   /* one of a guided step each, or a single one (ref-time clean) */
+    int64_t feature_count;   /* one for each ref_interval guided steps, or a single one (ref-time
+                              clean) */
     vmt_feature_shape shape; /* of one; a flow's: frame pairs, tokens of a frame, 2 */
     float *features;         /* [feature_count, shape…] */
 } vmt_motion;

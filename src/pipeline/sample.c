@@ -51,7 +51,7 @@ static enum vmt_status layout(vmt_ctx *ctx, vmt_sample *s, vmt_arena *a)
     const int64_t shape[4] = {g->channels, g->latent_f, g->latent_h, g->latent_w};
     const int64_t grid[3] = {g->grid_f, g->grid_h, g->grid_w};
 
-    VMT_TRY(vmt_guidance_state_layout(ctx, a, &s->state, 4, shape));
+    VMT_TRY(vmt_guidance_state_layout(ctx, a, &s->state, &s->spec.settings->motion, 4, shape));
     VMT_TRY(vmt_sampler_layout(ctx, a, &s->sampler, 4, shape));
     VMT_TRY(vmt_take(ctx, a, &s->velocity, ctx->real, 4, shape));
     VMT_TRY(vmt_take(ctx, a, &s->negative_velocity, ctx->real, 4, shape));
@@ -102,6 +102,9 @@ static enum vmt_status make_schedule(vmt_ctx *ctx, vmt_sample *s)
                         s->method->row.name);
     while (s->guided < settings->steps && s->sampler.sigmas[s->guided] >= until)
         s->guided++;
+    if (settings->motion.ref_interval < 1)
+        return vmt_fail(ctx, VMT_E_ARG, "ref-interval: %d, must be at least 1",
+                        settings->motion.ref_interval);
     if (s->guided && settings->motion.block >= s->spec.model->dit_config.layers)
         return vmt_fail(ctx, VMT_E_ARG, "--block %d: the model has blocks 0 to %" PRId64,
                         settings->motion.block, s->spec.model->dit_config.layers - 1);
@@ -332,12 +335,17 @@ static double gradient_work(const vmt_sample *s)
     return 3 * (double)tap_backward_blocks(s) / (double)s->spec.model->dit_config.layers;
 }
 
-static int64_t gradients_per_step(const vmt_motion_settings *m)
-{
-    return (m->inner_steps + m->grad_reuse_interval - 1) / m->grad_reuse_interval;
-}
-
 /* ---- reference */
+
+/* Passes of the reference that the guided steps ask for. */
+static int64_t reference_count(const vmt_sample *s)
+{
+    const vmt_motion_settings *m = &s->spec.settings->motion;
+
+    if (m->ref_time == VMT_REF_CLEAN)
+        return s->guided ? 1 : 0;
+    return (s->guided + m->ref_interval - 1) / m->ref_interval;
+}
 
 static enum vmt_status upload_motion(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
 {
@@ -358,13 +366,13 @@ static vmt_tensor host_features(const vmt_motion *motion, int64_t index)
 
 enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *motion)
 {
-    const bool once = s->spec.settings->motion.ref_time == VMT_REF_CLEAN;
+    const int64_t interval = s->spec.settings->motion.ref_interval;
     tap_self self = {.ctx = ctx, .sample = s};
     const vmt_tap_model tap = {.self = &self, .forward = tap_forward, .backward = tap_backward};
 
     motion->method = s->method;
     motion->guided = s->guided;
-    motion->feature_count = s->guided && once ? 1 : s->guided;
+    motion->feature_count = reference_count(s);
     if (s->guided)
         motion->shape = s->guidance.features;
     VMT_TRY(vmt_reporter_phase(ctx, s->reporter, VMT_PHASE_EXTRACT, motion->feature_count,
@@ -378,10 +386,10 @@ enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *moti
     for (int64_t i = 0; i < motion->feature_count; i++) {
         vmt_tensor host = host_features(motion, i);
         VMT_TRY(vmt_prefix(ctx,
-                           vmt_motion_reference_features(ctx, &s->guidance, &tap, &s->reference,
-                                                         &s->clean, &s->noise, s->sampler.sigmas[i],
-                                                         s->sampler.timesteps[i]),
-                           "reference, step %" PRId64, i));
+                           vmt_motion_reference_features(
+                               ctx, &s->guidance, &tap, &s->reference, &s->clean, &s->noise,
+                               s->sampler.sigmas[i * interval], s->sampler.timesteps[i * interval]),
+                           "reference, step %" PRId64, i * interval));
         VMT_TRY(vmt_download(ctx, &host, &s->reference));
         s->reporter->now.step = i + 1;
         VMT_TRY(vmt_reporter_tell(ctx, s->reporter, 1));
@@ -398,11 +406,11 @@ enum vmt_status vmt_sample_match(vmt_ctx *ctx, const vmt_sample *s, const vmt_mo
         return vmt_fail(ctx, VMT_E_MISMATCH,
                         "the motion has %" PRId64 " guided steps, this run has %" PRId64,
                         motion->guided, s->guided);
-    if (s->guided && motion->feature_count != 1 && motion->feature_count != s->guided)
+    if (motion->feature_count != reference_count(s))
         return vmt_fail(ctx, VMT_E_MISMATCH,
-                        "the motion has features of %" PRId64 " steps, this run has %" PRId64
-                        " guided ones",
-                        motion->feature_count, s->guided);
+                        "the motion has features of %" PRId64 " passes, this run's %" PRId64
+                        " guided steps need %" PRId64,
+                        motion->feature_count, s->guided, reference_count(s));
     if (s->guided && (motion->method != s->method || have->rank != want->rank ||
                       memcmp(have->axes, want->axes, (size_t)want->rank * sizeof *want->axes)))
         return vmt_fail(ctx, VMT_E_MISMATCH,
@@ -417,7 +425,8 @@ enum vmt_status vmt_sample_start(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *
     const bool from_reference = motion && s->spec.settings->init == VMT_INIT_REFERENCE;
 
     VMT_TRY(upload_noise(ctx, s, &s->state.latent, s->spec.noise, s->spec.settings->seed));
-    vmt_guidance_rewind(&s->state);
+    vmt_guidance_forget(&s->state);
+    s->state.computed = 0;
     if (!from_reference)
         return VMT_OK;
     const vmt_tensor clean = host_latent(&s->spec.geometry, motion->clean);
@@ -437,22 +446,63 @@ static int64_t state_tensors(const vmt_sample *s, vmt_named_tensor *tensors)
     return count + vmt_sample_cache_tensors(s, tensors + count);
 }
 
-enum vmt_status vmt_sample_resume(vmt_ctx *ctx, vmt_sample *s, const vmt_tensor_file *file)
+/* Counts of a state from before they were stored, when gradients were reused within their guided
+ * step alone. */
+static void fill_old_counts(vmt_sample *s)
 {
     const vmt_motion_settings *m = &s->spec.settings->motion;
+    const int64_t step = s->sampler.step, inner = s->state.inner_step;
+    const int64_t earlier = step < s->guided ? step : s->guided;
+
+    s->state.adamw_steps = inner;
+    s->state.age[0] = inner > 0;
+    s->state.computed = vmt_reuse_gradients(m, earlier) +
+                        (inner + m->grad_reuse_interval - 1) / m->grad_reuse_interval;
+}
+
+static bool possible_counts(const vmt_sample *s)
+{
+    const vmt_motion_settings *m = &s->spec.settings->motion;
+    const vmt_guidance_state *state = &s->state;
+    const int64_t most = (s->sampler.step + 1) * m->inner_steps, inner = state->inner_step;
+    bool good = state->adamw_steps >= inner && state->adamw_steps <= most && state->computed >= 0 &&
+                state->computed <= most;
+
+    for (int64_t i = 0; i < state->slots; i++)
+        good = good && state->age[i] >= 0 && state->age[i] <= most && state->due[i] >= 0 &&
+               state->due[i] <= most;
+    return good && (!inner || state->age[vmt_reuse_slot(m, inner - 1)] > 0);
+}
+
+static enum vmt_status read_counts(vmt_ctx *ctx, vmt_sample *s, const vmt_tensor_file *file)
+{
+    const vmt_motion_settings *m = &s->spec.settings->motion;
+    vmt_named_count counts[VMT_GUIDANCE_COUNTS];
+    const bool old = !vmt_tensor_file_meta(file, "grad_age");
+    const int64_t step = s->sampler.step, count = vmt_guidance_state_counts(&s->state, counts);
+
+    for (int64_t i = 0; i < (old ? 1 : count); i++)
+        VMT_TRY(vmt_tensor_file_meta_int(ctx, file, counts[i].name, NULL, counts[i].value));
+    const int64_t inner = s->state.inner_step;
+    if (step < 0 || step > s->sampler.steps || inner < 0 ||
+        inner > (step < s->guided ? m->inner_steps : 0))
+        return vmt_fail(ctx, VMT_E_FORMAT, "%s: impossible step %" PRId64 ", inner step %" PRId64,
+                        vmt_tensor_file_path(file), step, inner);
+    if (old)
+        fill_old_counts(s);
+    return possible_counts(s) ? VMT_OK
+                              : vmt_fail(ctx, VMT_E_FORMAT, "%s: impossible counts of gradients",
+                                         vmt_tensor_file_path(file));
+}
+
+enum vmt_status vmt_sample_resume(vmt_ctx *ctx, vmt_sample *s, const vmt_tensor_file *file)
+{
     const vmt_geometry *g = &s->spec.geometry;
     vmt_named_tensor tensors[STATE_TENSORS];
-    int64_t step, inner_step;
 
-    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "step", NULL, &step));
-    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "inner_step", NULL, &inner_step));
-    if (step < 0 || step > s->sampler.steps || inner_step < 0 ||
-        inner_step > (step < s->guided ? m->inner_steps : 0))
-        return vmt_fail(ctx, VMT_E_FORMAT, "%s: impossible step %" PRId64 ", inner step %" PRId64,
-                        vmt_tensor_file_path(file), step, inner_step);
-    s->sampler.step = step;
-    vmt_guidance_rewind(&s->state);
-    s->state.inner_step = inner_step;
+    vmt_guidance_forget(&s->state);
+    VMT_TRY(vmt_tensor_file_meta_int(ctx, file, "step", NULL, &s->sampler.step));
+    VMT_TRY(read_counts(ctx, s, file));
     VMT_TRY(vmt_sample_cache_resume(ctx, s, file));
     const int64_t count = state_tensors(s, tensors);
     for (int64_t i = 0; i < count; i++) {
@@ -474,11 +524,15 @@ static enum vmt_status fill_state_record(vmt_ctx *ctx, const vmt_sample *s, vmt_
     const vmt_geometry *g = &s->spec.geometry;
     vmt_named_tensor tensors[STATE_TENSORS];
     const int64_t count = state_tensors(s, tensors);
+    vmt_named_count counts[VMT_GUIDANCE_COUNTS];
+    vmt_guidance_state state = s->state;
 
     VMT_TRY(vmt_record_begin(ctx, record, VMT_RECORD_STATE, s->spec.model, s->spec.settings, g));
     VMT_TRY(vmt_record_meta(ctx, record, "job", "%s", s->spec.transfer ? "transfer" : "generate"));
     VMT_TRY(vmt_record_meta(ctx, record, "step", "%" PRId64, s->sampler.step));
-    VMT_TRY(vmt_record_meta(ctx, record, "inner_step", "%" PRId64, s->state.inner_step));
+    const int64_t known = vmt_guidance_state_counts(&state, counts);
+    for (int64_t i = 0; i < known; i++)
+        VMT_TRY(vmt_record_meta(ctx, record, counts[i].name, "%" PRId64, *counts[i].value));
     for (int64_t i = 0; i < count; i++) {
         vmt_tensor host = host_latent(g, buffer + i * vmt_geometry_latent(g));
         VMT_TRY(vmt_download(ctx, &host, &tensors[i].tensor));
@@ -490,8 +544,10 @@ static enum vmt_status fill_state_record(vmt_ctx *ctx, const vmt_sample *s, vmt_
 
 static enum vmt_status new_state_buffer(vmt_ctx *ctx, const vmt_sample *s, float **buffer)
 {
-    return vmt_alloc(ctx, (void **)buffer,
-                     STATE_TENSORS * (size_t)vmt_geometry_latent(&s->spec.geometry),
+    vmt_named_tensor tensors[STATE_TENSORS];
+    const size_t count = (size_t)state_tensors(s, tensors);
+
+    return vmt_alloc(ctx, (void **)buffer, count * (size_t)vmt_geometry_latent(&s->spec.geometry),
                      sizeof **buffer);
 }
 
@@ -543,18 +599,30 @@ typedef struct loop_progress {
     enum vmt_status status; /* of the report or the trace that said stop */
 } loop_progress;
 
+static void tell_gradients(vmt_sample *s)
+{
+    const int64_t earlier = s->sampler.step < s->guided ? s->sampler.step : s->guided;
+
+    s->reporter->now.gradients = s->state.computed;
+    s->reporter->now.guided = earlier * s->spec.settings->motion.inner_steps + s->state.inner_step;
+}
+
 static int inner_progress(void *user, const vmt_guidance_state *state)
 {
     loop_progress *p = user;
     vmt_sample *s = p->sample;
     const vmt_motion_settings *m = &s->spec.settings->motion;
-    const bool computed = (state->inner_step - 1) % m->grad_reuse_interval == 0;
+    /* how many adaptive will compute nobody knows: there each that could be is counted */
+    const bool counts = m->reuse == VMT_REUSE_ADAPTIVE
+                            ? vmt_reuse_begins(m, state->inner_step - 1)
+                            : state->computed > s->reporter->now.gradients;
 
+    tell_gradients(s);
     s->reporter->now.inner_step = state->inner_step;
     s->reporter->now.amf_loss = state->losses.amf;
     s->reporter->now.track_loss = state->losses.track;
     s->reporter->now.loss = state->losses.total;
-    p->status = vmt_reporter_tell(p->ctx, s->reporter, computed ? gradient_work(s) : 0);
+    p->status = vmt_reporter_tell(p->ctx, s->reporter, counts ? gradient_work(s) : 0);
     if (p->status == VMT_OK && s->trace)
         p->status = s->trace(p->ctx, s, s->trace_user, "inner");
     return p->status != VMT_OK;
@@ -563,7 +631,8 @@ static int inner_progress(void *user, const vmt_guidance_state *state)
 static enum vmt_status guide(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
 {
     const int64_t i = s->sampler.step;
-    const vmt_tensor host = host_features(motion, motion->feature_count == 1 ? 0 : i);
+    const vmt_tensor host = host_features(
+        motion, motion->feature_count == 1 ? 0 : i / s->spec.settings->motion.ref_interval);
     const vmt_motion_reference reference = {.features = &s->reference, .weight = 1.0};
     tap_self self = {.ctx = ctx, .sample = s};
     const vmt_tap_model tap = {.self = &self, .forward = tap_forward, .backward = tap_backward};
@@ -585,12 +654,14 @@ static enum vmt_status guide(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *moti
 static double loop_work(const vmt_sample *s)
 {
     const bool velocity = s->guided && s->method->tap == VMT_TAP_VELOCITY;
-    double work = vmt_sample_passes_left(s);
+    const int64_t left = s->guided - s->sampler.step;
+    double work = 0;
 
     for (int64_t i = s->sampler.step; i < s->guided; i++)
-        work += (velocity ? vmt_sample_passes(s, i) : gradient_work(s)) *
-                (double)gradients_per_step(&s->spec.settings->motion);
-    return work;
+        work += velocity ? vmt_sample_passes(s, i) : gradient_work(s);
+    if (left > 0) /* gradients are as likely in each guided step */
+        work *= (double)vmt_reuse_gradients(&s->spec.settings->motion, left) / (double)left;
+    return work + vmt_sample_passes_left(s);
 }
 
 static enum vmt_status one_step(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
@@ -601,7 +672,10 @@ static enum vmt_status one_step(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *m
     VMT_TRY(vmt_sample_step_velocity(ctx, s));
     VMT_TRY(vmt_sample_preview(ctx, s));
     VMT_TRY(vmt_sampler_step(ctx, &s->sampler, &s->state.latent, &s->velocity));
-    vmt_guidance_rewind(&s->state);
+    if (s->sampler.step < s->guided)
+        vmt_guidance_rewind(&s->state, &s->spec.settings->motion);
+    else
+        vmt_guidance_forget(&s->state);
     VMT_TRY(vmt_require_finite(ctx, &s->state.latent, "latent"));
     vmt_sample_count(s);
     if (s->trace)
@@ -632,6 +706,7 @@ enum vmt_status vmt_sample_loop(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *m
         vmt_reporter_phase(ctx, s->reporter, VMT_PHASE_SAMPLE, s->sampler.steps, loop_work(s));
 
     s->motion = motion;
+    tell_gradients(s);
     s->reporter->now.step = s->sampler.step;
     while (status == VMT_OK && s->sampler.step < s->sampler.steps) {
         const int64_t step = s->sampler.step;

@@ -6,6 +6,7 @@
 #ifndef VMT_PIPELINE_SAMPLE_H
 #define VMT_PIPELINE_SAMPLE_H
 
+#include "motion/reuse.h"
 #include "pipeline/record.h"
 #include "sampler/step_cache.h"
 #include "vae/vae_colour.h"

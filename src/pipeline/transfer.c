@@ -261,9 +261,9 @@ static enum vmt_status decode_phase(vmt_ctx *ctx, run *r, vmt_clip *result)
 
 /* Settings that decide the reference's features. */
 static const char *const motion_options[] = {
-    "method", "top-k",      "smm-pool",     "moft-channels", "variant",     "ref-time",
-    "block",  "amf-window", "amf-tile",     "max-frame-gap", "logit-scale", "steps",
-    "shift",  "strength",   "guided-steps", "guide-until",   NULL};
+    "method",       "top-k", "smm-pool",   "moft-channels", "variant",       "ref-time",
+    "ref-interval", "block", "amf-window", "amf-tile",      "max-frame-gap", "logit-scale",
+    "steps",        "shift", "strength",   "guided-steps",  "guide-until",   NULL};
 
 /* Those of local attention, where the features were measured with it or this run would. */
 static enum vmt_status match_attention(vmt_ctx *ctx, const vmt_tensor_file *file,

@@ -152,7 +152,7 @@ static enum vmt_status trace(vmt_ctx *ctx, vmt_sample *s, void *user, const char
         const vmt_tensor host = vmt_tensor_over(loss, VMT_F32, VMT_SHAPE(3));
         VMT_TRY(
             vmt_probe_emit_host(ctx, g->c, &host, "out.step%d.inner%d.loss", (int)step, (int)j));
-        VMT_TRY(emit_latent(ctx, g->c, &state->grad, "grad", step, j));
+        VMT_TRY(emit_latent(ctx, g->c, &state->grads[0], "grad", step, j));
     }
     return emit_latent(ctx, g->c, &state->latent, "x", step, j);
 }

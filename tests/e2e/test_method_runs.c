@@ -91,8 +91,9 @@ static int stop_within_step(void *user, const vmt_progress *progress)
            progress->inner_step == 1;
 }
 
+/* more: pairs of option and value, NULL at the end. */
 static enum vmt_status run_method(vmt_ctx *c, vmt_model *model, const char *method,
-                                  vmt_transfer_io *io)
+                                  const char *const *more, vmt_transfer_io *io)
 {
     static const char *const options[][2] = {{"size", "64x48"},    {"frames", "5"},
                                              {"steps", "3"},       {"guided-steps", "2"},
@@ -103,47 +104,139 @@ static enum vmt_status run_method(vmt_ctx *c, vmt_model *model, const char *meth
     CHECK_OK(c, vmt_settings_set(c, &settings, "method", method));
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         CHECK_OK(c, vmt_settings_set(c, &settings, options[i][0], options[i][1]));
+    for (; *more; more += 2)
+        CHECK_OK(c, vmt_settings_set(c, &settings, more[0], more[1]));
     return vmt_transfer(c, model, &settings, io);
+}
+
+static const char *const NO_MORE[] = {NULL};
+
+typedef struct stopped {
+    vmt_ctx *c;
+    vmt_model *model;
+    vmt_clip reference;
+} stopped;
+
+static void open_stopped(stopped *s)
+{
+    *s = (stopped){0};
+    CHECK_OK(s->c, vmt_ctx_open(&s->c, &(vmt_config){.threads = 1}));
+    CHECK_OK(s->c, vmt_model_open(s->c, &s->model, &(vmt_model_paths){.dir = MODEL}));
+    s->reference = test_clip_smooth(s->c, 9, 64, 48, 16);
+}
+
+static void close_stopped(stopped *s)
+{
+    vmt_clip_free(&s->reference);
+    vmt_model_close(s->c, s->model);
+    vmt_ctx_close(s->c);
+}
+
+/* The stored state as a file of an earlier version would be: without what it did not know. */
+static void make_old(const char *path)
+{
+    static const char *const news[] = {
+        "\"grad_age\"",           "\"adamw_steps\"",         "\"option.reuse\"",
+        "\"option.reuse-steps\"", "\"option.ref-interval\"", "\"option.adamw-state\"",
+        "\"option.reuse-cosine\""};
+    size_t length;
+    unsigned char *bytes = file_read(path, &length);
+
+    assert_non_null(bytes);
+    for (size_t i = 0; i < sizeof news / sizeof *news; i++) {
+        unsigned char *at = memmem(bytes, length, news[i], strlen(news[i]));
+        assert_non_null(at);
+        at[1] = 'X';
+    }
+    file_write(path, bytes, length);
+    free(bytes);
+}
+
+/* A run that is stopped in its second guided step and gone on with comes to what it had come to. */
+static void check_stopped(stopped *s, const char *method, const char *const *more, bool old)
+{
+    vmt_clip whole = {0}, resumed = {0};
+    bool stops = false;
+    vmt_transfer_io io = {.reference = &s->reference,
+                          .result = &whole,
+                          .embeddings = TEST_DATA "/prompt.safetensors",
+                          .checkpoint_path = "state",
+                          .progress = stop_within_step,
+                          .progress_user = &stops};
+
+    CHECK_OK(s->c, run_method(s->c, s->model, method, more, &io));
+    unlink("state");
+    stops = true;
+    io.result = &resumed;
+    assert_int_equal(run_method(s->c, s->model, method, more, &io), VMT_E_CANCELLED);
+    assert_true(file_exists("state"));
+    if (old)
+        make_old("state");
+    stops = false;
+    io.reference = NULL;
+    io.resume = "state";
+    CHECK_OK(s->c, run_method(s->c, s->model, method, more, &io));
+    if (test_clip_distance(&whole, &resumed) != 0)
+        fail_msg("%s %s: the resumed run differs", method, *more ? more[1] : "");
+    vmt_clip_free(&whole);
+    vmt_clip_free(&resumed);
 }
 
 static void same_after_stop_and_resume(void **state)
 {
-    vmt_ctx *c = NULL;
-    vmt_model *model = NULL;
     const vmt_method_row *row;
+    stopped s;
 
     (void)state;
-    CHECK_OK(c, vmt_ctx_open(&c, &(vmt_config){.threads = 1}));
-    CHECK_OK(c, vmt_model_open(c, &model, &(vmt_model_paths){.dir = MODEL}));
-    vmt_clip reference = test_clip_smooth(c, 9, 64, 48, 16);
-    for (size_t i = 0; (row = vmt_method_at(i)) && *row->taps; i++) {
-        vmt_clip whole = {0}, resumed = {0};
-        bool stops = false;
-        vmt_transfer_io io = {.reference = &reference,
-                              .result = &whole,
-                              .embeddings = TEST_DATA "/prompt.safetensors",
-                              .checkpoint_path = "state",
-                              .progress = stop_within_step,
-                              .progress_user = &stops};
+    open_stopped(&s);
+    for (size_t i = 0; (row = vmt_method_at(i)) && *row->taps; i++)
+        check_stopped(&s, row->name, NO_MORE, false);
+    check_stopped(&s, "fastvmt", NO_MORE, true);
+    close_stopped(&s);
+}
 
-        CHECK_OK(c, run_method(c, model, row->name, &io));
-        unlink("state");
-        stops = true;
-        io.result = &resumed;
-        assert_int_equal(run_method(c, model, row->name, &io), VMT_E_CANCELLED);
-        assert_true(file_exists("state"));
-        stops = false;
-        io.reference = NULL;
-        io.resume = "state";
-        CHECK_OK(c, run_method(c, model, row->name, &io));
-        if (test_clip_distance(&whole, &resumed) != 0)
-            fail_msg("%s: the resumed run differs", row->name);
-        vmt_clip_free(&whole);
-        vmt_clip_free(&resumed);
-    }
-    vmt_clip_free(&reference);
-    vmt_model_close(c, model);
-    vmt_ctx_close(c);
+/* In each mode of reuse, for a method with a gradient through the network and one without. */
+static void same_after_stop_with_reuse(void **state)
+{
+    static const char *const modes[][7] = {
+        {"reuse", "steps", "grad-reuse-interval", "1", "adamw-state", "carry"},
+        {"reuse", "adaptive", "grad-reuse-interval", "1", "reuse-cosine", "0.01"},
+        {"reuse", "none"},
+        {"ref-interval", "2", "adamw-state", "carry"},
+    };
+    stopped s;
+
+    (void)state;
+    open_stopped(&s);
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+        check_stopped(&s, i % 2 ? "flowmotion" : "fastvmt", modes[i], false);
+    close_stopped(&s);
+}
+
+/* The JSON beside a result counts gradients; a reference pass that nobody looks at changes nothing.
+ */
+static void counts_gradients(void **state)
+{
+    uint64_t hash;
+    size_t length;
+
+    (void)state;
+    check_done(CLI(TIMEOUT, TRANSFER, SHORT, "--reuse", "steps", "--reuse-steps", "2",
+                   "--grad-reuse-interval", "1"));
+    hash = result_hash();
+    char *json = (char *)file_read("out.y4m.json", &length);
+    assert_non_null(json);
+    const char *at = strstr(json, "\"gradients\"");
+    assert_non_null(at);
+    assert_non_null(strstr(at, "\"computed\":\t2,"));
+    assert_non_null(strstr(at, "\"reused\":\t2"));
+    free(json);
+    check_done(CLI(TIMEOUT, TRANSFER, SHORT, "--reuse", "steps", "--reuse-steps", "2",
+                   "--grad-reuse-interval", "1", "--ref-interval", "2"));
+    assert_true(result_hash() == hash);
+    cli_result r = CLI(TIMEOUT, TRANSFER, SHORT, "--reuse", "steps", "--inner-steps", "9",
+                       "--grad-reuse-interval", "1");
+    cli_check_refused("nine kept", &r, VMT_E_ARG, "at most 8 gradients");
 }
 
 /* What needs no guidance: the settings that say the same. */
@@ -227,6 +320,7 @@ int main(void)
         cmocka_unit_test(same_whatever_the_way),      cmocka_unit_test(without_guidance),
         cmocka_unit_test(each_option_counts),         cmocka_unit_test(refused),
         cmocka_unit_test(same_after_stop_and_resume), cmocka_unit_test(listed),
+        cmocka_unit_test(same_after_stop_with_reuse), cmocka_unit_test(counts_gradients),
     };
 
     folder_new("methods");

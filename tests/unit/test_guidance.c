@@ -2,10 +2,12 @@
  *
  * The guided step around a stand-in network: what is computed when, what a stop and a resume leave,
  * what is refused.
- * Proven killers: `inner_step % interval` -> `inner_step` in guidance.c; moments not zeroed at
- * inner step 0; `.step = inner_step` without + 1; `text` of the reference.
+ * Proven killers: `inner_step % interval` -> `inner_step` in reuse.c; moments not zeroed at
+ * adamw_steps 0; `.step = adamw_steps` without + 1; `text` of the reference.
  */
 #include "motion_fixture.h"
+
+#include "motion/reuse.h"
 
 #include <math.h>
 #include <string.h>
@@ -61,11 +63,11 @@ static void open_guided(guided *g, vmt_ctx *ctx, const vmt_motion_settings *s)
     *g = (guided){.ctx = ctx};
     CHECK_OK(ctx,
              vmt_guidance_layout(ctx, &measure, &g->guidance, s, GRID, HEADS, HEAD_DIM, 4, LATENT));
-    CHECK_OK(ctx, vmt_guidance_state_layout(ctx, &measure, &g->state, 4, LATENT));
+    CHECK_OK(ctx, vmt_guidance_state_layout(ctx, &measure, &g->state, s, 4, LATENT));
     g->arena = motion_arena(ctx, measure.peak + (1 << 16));
     CHECK_OK(ctx, vmt_guidance_layout(ctx, &g->arena, &g->guidance, s, GRID, HEADS, HEAD_DIM, 4,
                                       LATENT));
-    CHECK_OK(ctx, vmt_guidance_state_layout(ctx, &g->arena, &g->state, 4, LATENT));
+    CHECK_OK(ctx, vmt_guidance_state_layout(ctx, &g->arena, &g->state, s, 4, LATENT));
     assert_int_equal(g->arena.used, measure.used); /* what was measured is what is used */
     g->clean = motion_random(ctx, &g->arena, &rng, 1.0, 4, LATENT);
     g->noise = motion_random(ctx, &g->arena, &rng, 1.0, 4, LATENT);
@@ -160,11 +162,11 @@ static void test_moves(void **state)
     CHECK_OK(ctx, vmt_take(ctx, &g.arena, &before, ctx->real, 4, LATENT));
     for (int step = 0; step < 3; step++) {
         int moved = 0;
-        vmt_guidance_rewind(&g.state);
+        vmt_guidance_rewind(&g.state, &s);
         CHECK_OK(ctx, vmt_copy(ctx, &before, &g.state.latent));
         CHECK_OK(ctx, run(&g));
         for (int64_t i = 0; i < vmt_numel(&before); i++) {
-            const double grad = motion_get(ctx, &g.state.grad, i);
+            const double grad = motion_get(ctx, &g.state.grads[0], i);
             double want = motion_get(ctx, &before, i);
             if (fabs(grad) < 1e-3)
                 continue;
@@ -181,27 +183,288 @@ static void test_moves(void **state)
     test_ctx_close(ctx);
 }
 
-/* Stopped after any inner step, stored, and taken up by another run: the same bits. */
-static void test_resume(void **state)
+/* ---- reuse over guided steps */
+
+enum { GUIDED = 3, INNER = 4 };
+
+/* Goes on to the end of the last of three guided steps, whose timesteps differ, or to the stop. */
+static enum vmt_status run_all(guided *g, int *at)
 {
+    for (; *at < GUIDED; ++*at) {
+        g->step.timestep = 900.0f - 200.0f * (float)*at;
+        const enum vmt_status status = run(g);
+        if (status != VMT_OK)
+            return status;
+        if (*at + 1 < GUIDED)
+            vmt_guidance_rewind(&g->state, &g->guidance.settings);
+    }
+    return VMT_OK;
+}
+
+static vmt_motion_settings reusing(enum vmt_reuse reuse, int32_t interval, int32_t steps)
+{
+    vmt_motion_settings s = settings();
+
+    s.inner_steps = INNER;
+    s.lr_first = s.lr_last = 0.05f;
+    s.reuse = (int32_t)reuse;
+    s.grad_reuse_interval = interval;
+    s.reuse_steps = steps;
+    s.reuse_cosine = 0.5f;
+    return s;
+}
+
+static void test_modes_count(void **state)
+{
+    const struct {
+        enum vmt_reuse reuse;
+        int32_t interval, steps;
+        int gradients; /* of 3 guided steps with 4 inner steps */
+    } cases[] = {
+        {VMT_REUSE_NONE, 3, 9, 12}, {VMT_REUSE_INNER, 3, 9, 6},    {VMT_REUSE_INNER, 1, 9, 12},
+        {VMT_REUSE_INNER, 9, 9, 3}, {VMT_REUSE_STEPS, 3, 1, 6},    {VMT_REUSE_STEPS, 1, 2, 8},
+        {VMT_REUSE_STEPS, 3, 2, 4}, {VMT_REUSE_STEPS, 9, 2, 2},    {VMT_REUSE_STEPS, 2, 3, 2},
+        {VMT_REUSE_STEPS, 4, 9, 1}, {VMT_REUSE_ADAPTIVE, 2, 1, 6},
+    };
     vmt_ctx *ctx = test_ctx_open("ref", NULL);
-    const vmt_motion_settings s = settings();
-    guided whole;
 
     (void)state;
-    open_guided(&whole, ctx, &s);
-    CHECK_OK(ctx, run(&whole));
-    for (int stop = 1; stop <= s.inner_steps; stop++) {
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const vmt_motion_settings s = reusing(cases[i].reuse, cases[i].interval, cases[i].steps);
+        guided g;
+        int at = 0;
+
+        open_guided(&g, ctx, &s);
+        CHECK_OK(ctx, run_all(&g, &at));
+        assert_int_equal(g.network.backwards, cases[i].gradients);
+        assert_int_equal(g.state.computed, cases[i].gradients);
+        assert_int_equal(vmt_reuse_gradients(&s, GUIDED), cases[i].gradients);
+        assert_int_equal(g.calls, GUIDED * INNER);
+        close_guided(&g);
+    }
+    test_ctx_close(ctx);
+}
+
+static bool same_end(vmt_ctx *ctx, const vmt_motion_settings *a, const vmt_motion_settings *b)
+{
+    guided g[2];
+    int at[2] = {0};
+
+    open_guided(&g[0], ctx, a);
+    open_guided(&g[1], ctx, b);
+    CHECK_OK(ctx, run_all(&g[0], &at[0]));
+    CHECK_OK(ctx, run_all(&g[1], &at[1]));
+    const bool same = motion_equal(ctx, &g[0].state.latent, &g[1].state.latent);
+    close_guided(&g[0]);
+    close_guided(&g[1]);
+    return same;
+}
+
+/* Where two modes compute at the same inner steps they are the same run. */
+static void test_modes_meet(void **state)
+{
+    vmt_ctx *ctx = test_ctx_open("ref", NULL);
+    const vmt_motion_settings none = reusing(VMT_REUSE_NONE, 3, 3);
+    const vmt_motion_settings inner1 = reusing(VMT_REUSE_INNER, 1, 3);
+    const vmt_motion_settings inner3 = reusing(VMT_REUSE_INNER, 3, 3);
+    const vmt_motion_settings steps31 = reusing(VMT_REUSE_STEPS, 3, 1);
+    const vmt_motion_settings steps32 = reusing(VMT_REUSE_STEPS, 3, 2);
+    const vmt_motion_settings adaptive31 = reusing(VMT_REUSE_ADAPTIVE, 3, 1);
+
+    (void)state;
+    assert_true(same_end(ctx, &none, &inner1));
+    assert_true(same_end(ctx, &inner3, &steps31));
+    assert_true(same_end(ctx, &inner3, &adaptive31));
+    assert_false(same_end(ctx, &inner3, &steps32));
+    assert_false(same_end(ctx, &none, &inner3));
+    test_ctx_close(ctx);
+}
+
+/* What a guided step takes again is what was computed at the same inner step. */
+static int keep_gradients(void *user, const vmt_guidance_state *state)
+{
+    guided *g = user;
+    const int64_t slot = vmt_reuse_slot(&g->guidance.settings, state->inner_step - 1);
+
+    assert_int_equal(slot, (state->inner_step - 1) / 2);
+    assert_int_equal(state->age[slot], 1 + g->calls++ / INNER);
+    return 0;
+}
+
+static void test_slots(void **state)
+{
+    vmt_ctx *ctx = test_ctx_open("ref", NULL);
+    const vmt_motion_settings s = reusing(VMT_REUSE_STEPS, 2, 3);
+    vmt_tensor first[2];
+    guided g;
+
+    (void)state;
+    open_guided(&g, ctx, &s);
+    assert_int_equal(g.state.slots, 2);
+    g.step.progress = keep_gradients;
+    for (int at = 0; at < GUIDED; at++) {
+        CHECK_OK(ctx, run(&g));
+        for (int i = 0; i < 2 && !at; i++) {
+            CHECK_OK(ctx, vmt_take(ctx, &g.arena, &first[i], ctx->real, 4, LATENT));
+            CHECK_OK(ctx, vmt_copy(ctx, &first[i], &g.state.grads[i]));
+        }
+        for (int i = 0; i < 2; i++)
+            assert_true(motion_equal(ctx, &g.state.grads[i], &first[i]));
+        vmt_guidance_rewind(&g.state, &s);
+    }
+    assert_false(motion_equal(ctx, &first[0], &first[1]));
+    close_guided(&g);
+    test_ctx_close(ctx);
+}
+
+static void test_expected_turn(void **state)
+{
+    (void)state;
+    assert_int_equal(vmt_reuse_expect(0.9, 2, 0.9, 99), 2);
+    assert_int_equal(vmt_reuse_expect(0.9, 2, 0.8, 99), 4);
+    assert_int_equal(vmt_reuse_expect(0.8, 4, 0.89, 99), 2);
+    assert_int_equal(vmt_reuse_expect(0.99, 2, 0.5, 99), 4); /* twice at most */
+    assert_int_equal(vmt_reuse_expect(0.99, 8, 0.5, 5), 5);  /* the bound */
+    assert_int_equal(vmt_reuse_expect(1.0, 3, 0.5, 99), 6);
+    assert_int_equal(vmt_reuse_expect(0.1, 1, 0.9, 99), 1);
+    assert_int_equal(vmt_reuse_expect(0.0, 9, 0.9, 99), 1);
+    assert_int_equal(vmt_reuse_expect(-0.4, 9, 0.9, 99), 1);
+    assert_int_equal(vmt_reuse_expect((double)NAN, 9, 0.9, 99), 1);
+    const float a[] = {3, 4, 0}, b[] = {0, 8, 6}, zero[3] = {0};
+    assert_true(fabs(vmt_cosine(a, b, 3) - 0.64) < 1e-15);
+    assert_true(vmt_cosine(a, zero, 3) == 0.0);
+}
+
+/* No gradient serves more guided steps than reuse_steps, whatever the threshold; a strict one
+ * computes more. */
+static int watch_staleness(void *user, const vmt_guidance_state *state)
+{
+    guided *g = user;
+
+    for (int64_t i = 0; i < state->slots; i++)
+        assert_true(state->age[i] <= g->guidance.settings.reuse_steps);
+    return 0;
+}
+
+static void test_staleness(void **state)
+{
+    vmt_ctx *ctx = test_ctx_open("ref", NULL);
+    const float cosines[] = {0.001f, 0.5f, 0.999f};
+    int64_t computed[3];
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        vmt_motion_settings s = reusing(VMT_REUSE_ADAPTIVE, 2, 2);
+        guided g;
+
+        s.reuse_cosine = cosines[i];
+        open_guided(&g, ctx, &s);
+        g.step.progress = watch_staleness;
+        for (int at = 0; at < 8; at++) {
+            g.step.timestep = 900.0f - 50.0f * (float)at;
+            CHECK_OK(ctx, run(&g));
+            vmt_guidance_rewind(&g.state, &s);
+        }
+        CHECK_OK(ctx, vmt_require_finite(ctx, &g.state.latent, "latent"));
+        computed[i] = g.state.computed;
+        print_message("least cosine %g: %d gradients\n", (double)cosines[i], (int)computed[i]);
+        assert_int_equal(computed[i], g.network.backwards);
+        assert_true(computed[i] <= vmt_reuse_gradients(&s, 8));
+        close_guided(&g);
+    }
+    assert_true(computed[0] >= 2 * (1 + 8 / 2)); /* guided steps 0, 1, 3, 5, 7 at the least */
+    assert_true(computed[0] <= computed[1] && computed[1] <= computed[2]);
+    assert_true(computed[2] > computed[0]);
+    test_ctx_close(ctx);
+}
+
+/* Its first move is the rate times the sign of the gradient: the gradient's size does not count
+ * when AdamW begins anew.  (A power of two changes no rounding but that of eps.) */
+static void test_scale(void **state)
+{
+    vmt_ctx *ctx = test_ctx_open("ref64", NULL);
+    double worst[2] = {0};
+
+    (void)state;
+    for (int carry = 0; carry < 2; carry++) {
+        guided g[2];
+        for (int i = 0; i < 2; i++) {
+            vmt_motion_settings s = reusing(VMT_REUSE_INNER, 2, 1);
+            int at = 0;
+            s.adamw_state = carry;
+            s.adam_eps = 1e-30f;
+            open_guided(&g[i], ctx, &s);
+            for (; at < GUIDED; at++) { /* the scale changes after the first guided step */
+                g[i].guidance.settings.amf_weight = at && i ? 5.0f * 64 : 5.0f;
+                g[i].guidance.settings.track_weight = at && i ? 64.0f : 1.0f;
+                CHECK_OK(ctx, run(&g[i]));
+                vmt_guidance_rewind(&g[i].state, &s);
+            }
+        }
+        for (int64_t k = 0; k < vmt_numel(&g[0].state.latent); k++) {
+            const double d = fabs(motion_get(ctx, &g[0].state.latent, k) -
+                                  motion_get(ctx, &g[1].state.latent, k));
+            worst[carry] = d > worst[carry] ? d : worst[carry];
+        }
+        close_guided(&g[0]);
+        close_guided(&g[1]);
+    }
+    print_message("largest change by a scale of 64: reset %g, carried %g\n", worst[0], worst[1]);
+    assert_true(worst[0] < 1e-9);
+    assert_true(worst[1] > 1e-3);
+    test_ctx_close(ctx);
+}
+
+static void test_carried_moments(void **state)
+{
+    vmt_ctx *ctx = test_ctx_open("ref", NULL);
+    vmt_motion_settings s = reusing(VMT_REUSE_INNER, 2, 1);
+    vmt_named_tensor tensors[VMT_GUIDANCE_TENSORS];
+    guided g;
+    int at = 0;
+
+    (void)state;
+    for (int carry = 0; carry < 2; carry++) {
+        s.adamw_state = carry;
+        at = 0;
+        open_guided(&g, ctx, &s);
+        CHECK_OK(ctx, run_all(&g, &at));
+        assert_int_equal(g.state.adamw_steps, carry ? GUIDED * INNER : INNER);
+        vmt_guidance_rewind(&g.state, &s);
+        assert_int_equal(vmt_guidance_state_tensors(&g.state, tensors), carry ? 3 : 1);
+        vmt_guidance_forget(&g.state);
+        assert_int_equal(vmt_guidance_state_tensors(&g.state, tensors), 1);
+        assert_int_equal(g.state.computed, 6);
+        close_guided(&g);
+    }
+    test_ctx_close(ctx);
+}
+
+/* Stopped after any inner step of any guided step, stored, and taken up by another run: the same
+ * bits, in each mode. */
+static void check_resume(vmt_ctx *ctx, const vmt_motion_settings *s)
+{
+    guided whole;
+    int at = 0;
+
+    open_guided(&whole, ctx, s);
+    CHECK_OK(ctx, run_all(&whole, &at));
+    for (int stop = 1; stop <= GUIDED * INNER; stop++) {
         vmt_named_tensor stored[VMT_GUIDANCE_TENSORS], filled[VMT_GUIDANCE_TENSORS];
+        vmt_named_count from[VMT_GUIDANCE_COUNTS], to[VMT_GUIDANCE_COUNTS];
         guided first, second;
 
-        open_guided(&first, ctx, &s);
+        open_guided(&first, ctx, s);
         first.stop_after = stop;
-        assert_int_equal(run(&first), VMT_E_CANCELLED);
-        assert_int_equal(first.state.inner_step, stop);
-        open_guided(&second, ctx, &s);
+        at = 0;
+        assert_int_equal(run_all(&first, &at), VMT_E_CANCELLED);
+        assert_int_equal(at * INNER + first.state.inner_step, stop);
+        open_guided(&second, ctx, s);
         CHECK_OK(ctx, vmt_zero(ctx, &second.state.latent));
-        second.state.inner_step = first.state.inner_step;
+        const int64_t counts = vmt_guidance_state_counts(&first.state, from);
+        assert_int_equal(vmt_guidance_state_counts(&second.state, to), counts);
+        for (int64_t i = 0; i < counts; i++)
+            *to[i].value = *from[i].value;
         const int64_t count = vmt_guidance_state_tensors(&first.state, stored);
         assert_int_equal(vmt_guidance_state_tensors(&second.state, filled), count);
         for (int64_t i = 0; i < count; i++) {
@@ -209,12 +472,27 @@ static void test_resume(void **state)
             CHECK_OK(ctx, vmt_copy(ctx, &filled[i].tensor, &stored[i].tensor));
         }
         second.step.progress = NULL; /* losses are unknown until the next gradient */
-        CHECK_OK(ctx, run(&second));
+        CHECK_OK(ctx, run_all(&second, &at));
         assert_true(motion_equal(ctx, &whole.state.latent, &second.state.latent));
+        assert_int_equal(whole.state.computed, second.state.computed);
         close_guided(&first);
         close_guided(&second);
     }
     close_guided(&whole);
+}
+
+static void test_resume(void **state)
+{
+    vmt_ctx *ctx = test_ctx_open("ref", NULL);
+
+    (void)state;
+    for (int32_t reuse = VMT_REUSE_INNER; reuse <= VMT_REUSE_ADAPTIVE; reuse++)
+        for (int32_t carry = 0; carry < 2; carry++) {
+            vmt_motion_settings s = reusing((enum vmt_reuse)reuse, 3, 2);
+            s.adamw_state = carry;
+            s.reuse_cosine = 0.9f;
+            check_resume(ctx, &s);
+        }
     test_ctx_close(ctx);
 }
 
@@ -297,18 +575,24 @@ static void test_refused(void **state)
 {
     vmt_ctx *ctx = test_ctx_open("ref", NULL);
     vmt_arena measure = vmt_arena_measure();
-    vmt_motion_settings bad[5];
+    vmt_motion_settings bad[9];
     vmt_guidance g;
 
     (void)state;
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 9; i++)
         bad[i] = settings();
     bad[0].inner_steps = -1;
     bad[1].grad_reuse_interval = 0;
     bad[2].beta2 = 1.0f;
     bad[3].adam_eps = 0.0f;
     bad[4].amf_tile[1] = 0;
-    for (int i = 0; i < 5; i++)
+    bad[5].reuse = 4;
+    bad[6] = reusing(VMT_REUSE_ADAPTIVE, 3, 2);
+    bad[6].reuse_cosine = 1.0f;
+    bad[7] = reusing(VMT_REUSE_STEPS, 3, 0);
+    bad[8] = reusing(VMT_REUSE_STEPS, 3, 2); /* more gradients of a step than are kept */
+    bad[8].inner_steps = 3 * VMT_GUIDANCE_SLOTS + 1;
+    for (int i = 0; i < 9; i++)
         assert_int_equal(
             vmt_guidance_layout(ctx, &measure, &g, &bad[i], GRID, HEADS, HEAD_DIM, 4, LATENT),
             VMT_E_ARG);
@@ -318,11 +602,14 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_guides),         cmocka_unit_test(test_gradient_reuse),
-        cmocka_unit_test(test_moves),          cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_cancelled),      cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_reference_time), cmocka_unit_test(test_until),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_guides),          cmocka_unit_test(test_gradient_reuse),
+        cmocka_unit_test(test_moves),           cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_modes_count),     cmocka_unit_test(test_modes_meet),
+        cmocka_unit_test(test_expected_turn),   cmocka_unit_test(test_staleness),
+        cmocka_unit_test(test_slots),           cmocka_unit_test(test_scale),
+        cmocka_unit_test(test_carried_moments), cmocka_unit_test(test_cancelled),
+        cmocka_unit_test(test_not_finite),      cmocka_unit_test(test_reference_time),
+        cmocka_unit_test(test_until),           cmocka_unit_test(test_refused),
     };
     return cmocka_run_group_tests_name("guidance", tests, NULL, NULL);
 }

@@ -59,11 +59,11 @@ static void open_guided(guided *g, vmt_ctx *ctx, const vmt_motion_settings *s)
     *g = (guided){.ctx = ctx};
     CHECK_OK(ctx,
              vmt_guidance_layout(ctx, &measure, &g->guidance, s, GRID, HEADS, HEAD_DIM, 4, LATENT));
-    CHECK_OK(ctx, vmt_guidance_state_layout(ctx, &measure, &g->state, 4, LATENT));
+    CHECK_OK(ctx, vmt_guidance_state_layout(ctx, &measure, &g->state, s, 4, LATENT));
     g->arena = motion_arena(ctx, measure.peak + (1 << 18));
     CHECK_OK(ctx, vmt_guidance_layout(ctx, &g->arena, &g->guidance, s, GRID, HEADS, HEAD_DIM, 4,
                                       LATENT));
-    CHECK_OK(ctx, vmt_guidance_state_layout(ctx, &g->arena, &g->state, 4, LATENT));
+    CHECK_OK(ctx, vmt_guidance_state_layout(ctx, &g->arena, &g->state, s, 4, LATENT));
     g->clean = motion_random(ctx, &g->arena, &rng, 1.0, 4, LATENT);
     g->noise = motion_random(ctx, &g->arena, &rng, 1.0, 4, LATENT);
     const vmt_tensor start = motion_random(ctx, &g->arena, &rng, 1.0, 4, LATENT);
@@ -91,7 +91,7 @@ static enum vmt_status run(guided *g)
 /* Loss at the latent as it is; the only inner step has a rate of 0. */
 static double loss_at(guided *g)
 {
-    vmt_guidance_rewind(&g->state);
+    vmt_guidance_forget(&g->state);
     CHECK_OK(g->ctx, run(g));
     return g->state.losses.total;
 }
@@ -115,7 +115,7 @@ static void test_gradient(void **state)
         loss_at(&g);
         vmt_tensor grad;
         CHECK_OK(ctx, vmt_take(ctx, &g.arena, &grad, ctx->real, 4, LATENT));
-        CHECK_OK(ctx, vmt_copy(ctx, &grad, &g.state.grad));
+        CHECK_OK(ctx, vmt_copy(ctx, &grad, &g.state.grads[0]));
         for (int64_t i = 0; i < vmt_numel(&grad); i++)
             most = fmax(most, fabs(motion_get(ctx, &grad, i)));
         assert_true(most > 1e-6);
@@ -147,6 +147,7 @@ static void test_resume(void **state)
     for (int32_t method = 0; method < VMT_METHOD_NONE; method++) {
         const vmt_motion_settings s = settings_of(method);
         vmt_named_tensor stored[VMT_GUIDANCE_TENSORS], filled[VMT_GUIDANCE_TENSORS];
+        vmt_named_count from[VMT_GUIDANCE_COUNTS], to[VMT_GUIDANCE_COUNTS];
         guided whole, first, second;
 
         open_guided(&whole, ctx, &s);
@@ -155,7 +156,10 @@ static void test_resume(void **state)
         first.stop_after = 4;
         assert_int_equal(run(&first), VMT_E_CANCELLED);
         open_guided(&second, ctx, &s);
-        second.state.inner_step = first.state.inner_step;
+        const int64_t counts = vmt_guidance_state_counts(&first.state, from);
+        vmt_guidance_state_counts(&second.state, to);
+        for (int64_t i = 0; i < counts; i++)
+            *to[i].value = *from[i].value;
         const int64_t count = vmt_guidance_state_tensors(&first.state, stored);
         assert_int_equal(vmt_guidance_state_tensors(&second.state, filled), count);
         for (int64_t i = 0; i < count; i++)
