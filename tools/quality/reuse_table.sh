@@ -26,9 +26,10 @@ if [ "${Y4M:-}" ]; then
         done
 fi
 python3 - "$phase" "$folder" "$list" "$out" "${Y4M:-}" "${SEEDS:-0}" "${ARMS:-}" >"$out/manifest.jsonl" <<'PYTHON'
-import json, pathlib, sys
+import json, os, pathlib, sys
 
-phase, folder, file, out, y4m, seeds, chosen = sys.argv[1:]
+phase, source, file, out, y4m, seeds, chosen = sys.argv[1:]
+folder = os.path.relpath(os.path.realpath(source), os.path.realpath(out))  # names begin at the manifest
 
 
 def steps(interval, n, **more):
@@ -78,15 +79,15 @@ tested = ["inner 5", "inner 2", "inner 4", "block 4", "inner 10", "steps 3", "ad
 names = chosen.split(",") if chosen else list(arms) if phase == "choose" else tested
 seeds = int(seeds) or (2 if phase == "choose" else 17)
 for seed in range(1, seeds + 1):
-    for clip in json.loads((pathlib.Path(folder) / file).read_text()):
+    for clip in json.loads((pathlib.Path(source) / file).read_text()):
         for name in names:
             case = {"arm": name, "method": "fastvmt" if arms[name] is not None else "none", "clip": f"{folder}/{clip['file']}",
                     "prompt": clip["prompt"], "seed": seed, "settings": arms[name] or {}, "path": clip.get("path") or clip["path_px"]}
             if "subject" in clip:
                 case["subject"] = clip["subject"]
             if y4m:
-                case["clip"] = f"{out}/{pathlib.Path(clip['file']).stem}.y4m"
-                case["embeddings"] = f"{out}/{clip['prompt'].replace(' ', '_')}.safetensors"
+                case["clip"] = f"{pathlib.Path(clip['file']).stem}.y4m"
+                case["embeddings"] = f"{clip['prompt'].replace(' ', '_')}.safetensors"
             print(json.dumps(case))
 scores = ["path_correlation", "fidelity", "subject_likeness", "subject_found", "smoothness", "flicker"]
 for name in names:
