@@ -114,7 +114,7 @@ static const own_option own[] = {
     {'b', "op", 0, "LIST", "of ops these alone, such as attention,attention_local", TEXT, AT(op), 0,
      0},
     {'b', "json", 0, NULL, "print JSON", FLAG, AT(json), 0, 0},
-    {'b', "output", 'o', "DIR", "of table: the folder that keeps results and report", TEXT,
+    {'b', "output", 'o', "DIR", "of table and reuse: the folder of results and report", TEXT,
      AT(output), 0, 0},
     {'b', "jobs", 0, "N", "of table: cases that run at once, a process each (default 1)", WHOLE,
      AT(jobs), 1, 1024},

@@ -165,7 +165,8 @@ int cli_make_model(cli_options *options);
 int cli_convert(cli_options *options);
 int cli_bench(cli_options *options);
 int cli_bench_methods(cli_options *options);
-int cli_table(cli_options *options); /* bench table */
+int cli_table(cli_options *options);       /* bench table */
+int cli_bench_reuse(cli_options *options); /* bench reuse */
 int cli_score(cli_options *options);
 int cli_completion(cli_options *options);
 int cli_manual(cli_options *options);

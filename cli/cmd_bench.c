@@ -220,14 +220,16 @@ int cli_bench(cli_options *o)
     const bool transfer = !strcmp(what, "transfer"), ops = !strcmp(what, "ops");
     bench_job j = {.json = o->json};
 
-    if (o->embeddings && strcmp(what, "methods") != 0)
-        return cli_fail_text(VMT_E_ARG, "--embeddings belongs to bench methods");
+    if (o->embeddings && strcmp(what, "methods") != 0 && strcmp(what, "reuse") != 0)
+        return cli_fail_text(VMT_E_ARG, "--embeddings belongs to bench methods and bench reuse");
     if (!strcmp(what, "table"))
         return cli_table(o);
+    if (!strcmp(what, "reuse"))
+        return cli_bench_reuse(o);
     if (o->operand_count > 1 || (*what && !transfer && !ops && strcmp(what, "methods") != 0))
-        return cli_fail_text(VMT_E_ARG,
-                             "bench %s: bench takes nothing, ops, transfer, methods or table",
-                             o->operands[o->operand_count - 1]);
+        return cli_fail_text(
+            VMT_E_ARG, "bench %s: bench takes nothing, ops, transfer, methods, reuse or table",
+            o->operands[o->operand_count - 1]);
     if (o->output || o->jobs || o->shard || o->videos || o->clip || o->list || o->report)
         return cli_fail_text(VMT_E_ARG, "--%s belongs to bench table",
                              o->output   ? "output"

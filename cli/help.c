@@ -66,13 +66,16 @@ const cli_command cli_commands[] = {
      "wan-14b-q4_k.gguf --type q4_k\n"
      "  fastvmt convert models_t5_umt5-xxl-enc-bf16.pth -o umt5-q8_0.gguf --type q8_0\n",
      cli_convert, "ofgx"},
-    {"bench", "[ops | transfer -m MODEL | methods -m MODEL | table MANIFEST.jsonl -m MODEL -o DIR]",
+    {"bench",
+     "[ops | transfer -m MODEL | methods -m MODEL | reuse VIDEO -m MODEL -o DIR | table "
+     "MANIFEST.jsonl -m MODEL -o DIR]",
      "Measures the parts of a run on random weights, beside this machine's best matrix product.",
      "  fastvmt bench                                # the 1.3B shape, 416x240, 17 frames\n"
      "  fastvmt bench --parts dit,block --full --dtype f32 --json\n"
      "  fastvmt bench ops --op attention,attention_local\n"
      "  fastvmt bench transfer -m models/tiny --runs 5\n"
      "  fastvmt bench methods -m models/tiny         # every method's parts and schedule\n"
+     "  fastvmt bench reuse ref.mp4 -m models/tiny -p \"a fox on snow\" -o reuse\n"
      "  fastvmt bench table cases.jsonl -m models/tiny -o table --jobs 8\n",
      cli_bench, "mebhscgx"},
     {"completion", "bash|zsh|fish", "Prints the completion script of a shell.",

@@ -435,6 +435,14 @@ typedef int vmt_progress_fn(void *user, const vmt_progress *progress);
  */
 typedef int vmt_preview_fn(void *user, int64_t steps, const vmt_clip *frames);
 
+/**
+ * A gradient as it was computed, before the optimiser sees it: of the latent, [channels, frames,
+ * rows, columns], on the host, valid during the call.  Returns 0 to go on, anything else to stop
+ * with VMT_E_CANCELLED.
+ */
+typedef int vmt_gradient_fn(void *user, int64_t step, int64_t inner_step, const float *gradient,
+                            int64_t count);
+
 /* What a run would need. */
 typedef struct vmt_plan {
     int64_t width, height, frames;                   /* as asked */
@@ -485,7 +493,9 @@ typedef struct vmt_transfer_io {
     void *progress_user;
     vmt_preview_fn *preview; /* called every preview_steps denoising steps; NULL: never */
     void *preview_user;
-    int64_t preview_steps; /* 1 or more where preview is given */
+    int64_t preview_steps;     /* 1 or more where preview is given */
+    vmt_gradient_fn *gradient; /* called with each computed gradient; NULL: never */
+    void *gradient_user;
 } vmt_transfer_io;
 
 /**

@@ -607,15 +607,32 @@ static void tell_gradients(vmt_sample *s)
     s->reporter->now.guided = earlier * s->spec.settings->motion.inner_steps + s->state.inner_step;
 }
 
+/* The gradient of the inner step that was done last. */
+static enum vmt_status show_gradient(vmt_ctx *ctx, const vmt_sample *s)
+{
+    const int64_t inner = s->state.inner_step - 1;
+    const vmt_tensor *grad = &s->state.grads[vmt_reuse_slot(&s->spec.settings->motion, inner)];
+    float *data;
+
+    VMT_TRY(vmt_alloc(ctx, (void **)&data, (size_t)vmt_numel(grad), sizeof *data));
+    vmt_tensor host = vmt_tensor_over(data, VMT_F32, grad->rank, grad->shape);
+    enum vmt_status status = vmt_download(ctx, &host, grad);
+    if (status == VMT_OK &&
+        s->spec.gradient(s->spec.gradient_user, s->sampler.step, inner, data, vmt_numel(grad)))
+        status = vmt_fail(ctx, VMT_E_CANCELLED, "stopped");
+    vmt_free(data);
+    return status;
+}
+
 static int inner_progress(void *user, const vmt_guidance_state *state)
 {
     loop_progress *p = user;
     vmt_sample *s = p->sample;
     const vmt_motion_settings *m = &s->spec.settings->motion;
     /* how many adaptive will compute nobody knows: there each that could be is counted */
-    const bool counts = m->reuse == VMT_REUSE_ADAPTIVE
-                            ? vmt_reuse_begins(m, state->inner_step - 1)
-                            : state->computed > s->reporter->now.gradients;
+    const bool computed = state->computed > s->reporter->now.gradients;
+    const bool counts =
+        m->reuse == VMT_REUSE_ADAPTIVE ? vmt_reuse_begins(m, state->inner_step - 1) : computed;
 
     tell_gradients(s);
     s->reporter->now.inner_step = state->inner_step;
@@ -623,6 +640,8 @@ static int inner_progress(void *user, const vmt_guidance_state *state)
     s->reporter->now.track_loss = state->losses.track;
     s->reporter->now.loss = state->losses.total;
     p->status = vmt_reporter_tell(p->ctx, s->reporter, counts ? gradient_work(s) : 0);
+    if (p->status == VMT_OK && computed && s->spec.gradient)
+        p->status = show_gradient(p->ctx, s);
     if (p->status == VMT_OK && s->trace)
         p->status = s->trace(p->ctx, s, s->trace_user, "inner");
     return p->status != VMT_OK;

@@ -44,6 +44,8 @@ typedef struct vmt_sample_spec {
     bool extracts;                       /* the reference's features will be computed */
     bool samples;                        /* the loop will run */
     const vmt_preview *preview;          /* NULL: none */
+    vmt_gradient_fn *gradient;           /* sees each computed gradient; NULL: nobody does */
+    void *gradient_user;
     const float *noise, *ref_noise; /* host, in place of the seeds' noise; NULL: from the seeds */
 } vmt_sample_spec;
 

@@ -171,6 +171,8 @@ static vmt_sample_spec sample_spec(const run *r, bool transfer, bool extracts, b
                             .transfer = transfer,
                             .extracts = extracts,
                             .samples = samples,
+                            .gradient = r->io->gradient,
+                            .gradient_user = r->io->gradient_user,
                             .preview = samples && r->preview.fn ? &r->preview : NULL};
 
     memcpy(spec.texts, r->texts, sizeof spec.texts);

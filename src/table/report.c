@@ -96,6 +96,7 @@ static enum vmt_status find_arms(table_report *r)
         arm->count++;
         arm->seconds += row->all_seconds;
         arm->loop_seconds += row->loop_seconds;
+        arm->gradients += row->gradients;
         arm->memory = row->memory_peak > arm->memory ? row->memory_peak : arm->memory;
         for (int p = 0; p < VMT_PHASE_COUNT; p++)
             arm->phases[p] += row->seconds[p];
@@ -105,6 +106,7 @@ static enum vmt_status find_arms(table_report *r)
         const double count = arm->count ? (double)arm->count : 1;
         arm->seconds /= count;
         arm->loop_seconds /= count;
+        arm->gradients /= count;
         for (int p = 0; p < VMT_PHASE_COUNT; p++)
             arm->phases[p] /= count;
     }
@@ -146,19 +148,22 @@ static bool is_known(const table_report *r, const score_kind *score)
 
 static void write_costs(table_report *r)
 {
-    static const char *const head[] = {"arm",    "cases",   "failed", "whole, s", "loop, s", "text",
-                                       "encode", "extract", "sample", "decode",   "peak, MB"};
+    static const char *const head[] = {"arm",     "cases",  "failed",    "whole, s",
+                                       "loop, s", "text",   "encode",    "extract",
+                                       "sample",  "decode", "gradients", "peak, MB"};
 
     report_heading(&r->doc, "Time and memory");
-    report_text(&r->doc, "Means of all cases that succeeded, seconds; loop: extract and sample, "
-                         "which is what papers time. Cases that ran at the same time shared the "
-                         "machine: these times compare arms of one table, no more. Peak: the "
-                         "largest case's arenas and converted weights.");
-    report_table_begin(&r->doc, head, 11);
+    report_text(
+        &r->doc,
+        "Means of all cases that succeeded, seconds; loop: extract and sample, "
+        "which is what papers time. Cases that ran at the same time shared the "
+        "machine: these times compare arms of one table, no more. Peak: the "
+        "largest case's arenas and converted weights. Gradients: computed, mean of a case.");
+    report_table_begin(&r->doc, head, 12);
     for (int i = 0; i < r->arm_count; i++) {
         const report_arm *a = &r->arms[i];
-        char cells[11][64];
-        const char *row[11];
+        char cells[12][64];
+        const char *row[12];
         snprintf(cells[0], 64, "%.60s", a->name);
         snprintf(cells[1], 64, "%lld", (long long)a->count);
         snprintf(cells[2], 64, "%lld", (long long)a->failed);
@@ -166,10 +171,11 @@ static void write_costs(table_report *r)
         snprintf(cells[4], 64, "%.3f", a->loop_seconds);
         for (int p = VMT_PHASE_TEXT; p <= VMT_PHASE_DECODE; p++)
             snprintf(cells[4 + p], 64, "%.3f", a->phases[p]);
-        snprintf(cells[10], 64, "%.1f", a->memory * 1e-6);
-        for (int c = 0; c < 11; c++)
+        snprintf(cells[10], 64, "%.4g", a->gradients);
+        snprintf(cells[11], 64, "%.1f", a->memory * 1e-6);
+        for (int c = 0; c < 12; c++)
             row[c] = cells[c];
-        report_table_row(&r->doc, row, 11);
+        report_table_row(&r->doc, row, 12);
     }
     report_table_end(&r->doc);
 }

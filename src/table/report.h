@@ -41,8 +41,8 @@ typedef struct report_doc {
 typedef struct report_arm {
     const char *name;
     int64_t count, failed;
-    double seconds, loop_seconds, memory; /* means; the largest */
-    double phases[VMT_PHASE_COUNT];       /* means */
+    double seconds, loop_seconds, gradients, memory; /* means; the largest */
+    double phases[VMT_PHASE_COUNT];                  /* means */
 } report_arm;
 
 typedef struct table_report {

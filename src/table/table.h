@@ -54,9 +54,9 @@ void table_manifest_free(table_manifest *manifest);
 /* One line of results; texts point into its JSON. */
 typedef struct table_row {
     cJSON *root;
-    const char *hash, *arm, *clip, *prompt, *video; /* video "": none was kept */
-    const char *error;                              /* NULL: the case succeeded */
-    double seed, memory_peak;
+    const char *hash, *arm, *clip, *prompt, *video;             /* video "": none was kept */
+    const char *error;                                          /* NULL: the case succeeded */
+    double seed, memory_peak, gradients;                        /* computed; 0: not said */
     int64_t line;                                               /* how many were read before it */
     double seconds[VMT_PHASE_COUNT], all_seconds, loop_seconds; /* loop: extract and sample */
     const cJSON *scores, *losses;

@@ -41,6 +41,7 @@ static bool fill_row(table_row *row, cJSON *root)
                        .error = text_of(root, "error"),
                        .seed = number_of(root, "seed"),
                        .memory_peak = number_of(root, "memory_peak"),
+                       .gradients = number_of(root, "gradients"),
                        .scores = cJSON_GetObjectItemCaseSensitive(root, "scores"),
                        .losses = cJSON_GetObjectItemCaseSensitive(root, "losses")};
     if (!row->hash || strlen(row->hash) != 64 || !row->arm || !row->clip || !row->prompt)

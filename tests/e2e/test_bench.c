@@ -7,11 +7,13 @@
  * 128, 2 layers; autoencoder 4, 8, 16, 16 channels.  32x32 pixels with 5 frames are 2x2x2 tokens.
  */
 #include "cli_run.h"
+#include "clips.h"
 
 #include <cJSON.h>
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { TIMEOUT = 300 };
@@ -303,6 +305,36 @@ static void methods_whole(void **state)
     cJSON_Delete(root);
 }
 
+/* Every gradient of a run against the others: 2 guided steps of 3 inner steps. */
+static void reuse(void **state)
+{
+    size_t length;
+
+    (void)state;
+    folder_remove("reuse");
+    test_write_square("reuse.y4m");
+    cli_result r = CLI(TIMEOUT, "bench", "reuse", "reuse.y4m", "-m", SOURCE_ROOT "/models/tiny",
+                       "--embeddings", TEST_DATA "/prompt.safetensors", "-o", "reuse", "--frames",
+                       "5", "--steps", "3", "--guided-steps", "2", "--inner-steps", "3", "--reuse",
+                       "steps", "--threads", "1", "--progress", "none");
+    if (r.code)
+        fail_msg("exit code %d: %s", r.code, r.errors);
+    assert_non_null(strstr(r.output, "6 gradients"));
+    cli_free(&r);
+    char *csv = (char *)file_read("reuse/reuse.csv", &length);
+    assert_non_null(csv);
+    const char *const rows[] = {"pairs,distance,mean,least,most,count\nrun,1,0.", "\nrun,5,",
+                                "\nguided step,2,", "\nsame inner step,1,",
+                                "\nnorm of the first,1,"};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        assert_non_null(strstr(csv, rows[i]));
+    assert_null(strstr(csv, "run,6,"));
+    assert_null(strstr(csv, "guided step,3,"));
+    assert_null(strstr(csv, "same inner step,2,"));
+    free(csv);
+    assert_true(file_exists("reuse/reuse.svg"));
+}
+
 static void refused(int code, const char *text, const char *const *arguments)
 {
     cli_result r = cli_run(arguments, TIMEOUT);
@@ -314,7 +346,9 @@ static void refused(int code, const char *text, const char *const *arguments)
 static void mistakes(void **state)
 {
     (void)state;
-    REFUSED(2, "ops, transfer, methods or table", "bench", "everything");
+    REFUSED(2, "ops, transfer, methods, reuse or table", "bench", "everything");
+    REFUSED(2, "takes a reference", "bench", "reuse");
+    REFUSED(2, "settings alone", "bench", "reuse", "x", "-m", "m", "-o", "reuse", "--jobs", "2");
     REFUSED(2, "no part 'x'", "bench", "--parts", "dit,x");
     REFUSED(2, "shape 2b: one of tiny, 1.3b, 14b", "bench", "--shape", "2b");
     REFUSED(2, "needs a model", "bench", "transfer");
@@ -338,6 +372,7 @@ int main(void)
                                        cmocka_unit_test(ops),
                                        cmocka_unit_test(local_attention),
                                        cmocka_unit_test(transfer),
+                                       cmocka_unit_test(reuse),
                                        cmocka_unit_test(methods),
                                        cmocka_unit_test(methods_whole),
                                        cmocka_unit_test(mistakes)};

@@ -83,6 +83,8 @@ static void cases_run_once(void **state)
     assert_true(cJSON_HasObjectItem(scores, "fidelity"));
     assert_int_equal(cJSON_GetArraySize(losses), 1);
     assert_int_equal(cJSON_GetArraySize(losses->child), 2);
+    assert_int_equal(cJSON_GetObjectItem(first, "gradients")->valueint, 1);
+    assert_int_equal(cJSON_GetObjectItem(first, "inner_steps")->valueint, 2);
     assert_true(cJSON_GetObjectItem(cJSON_GetObjectItem(first, "seconds"), "sample")->valuedouble >
                 0);
     cJSON_Delete(first);
