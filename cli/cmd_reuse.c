@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * bench reuse: how much gradients of a run agree with earlier ones, which is what reusing them
- * rests on.  Computes every gradient of a run, keeps them, and compares all pairs.
+ * rests on.  Keeps the gradients that a run computes, every one unless --reuse says otherwise, and
+ * compares all pairs.
  */
 #include "cli.h"
 
@@ -27,6 +28,7 @@ typedef struct reuse_job {
     vmt_clip reference, result;
     kept *all;
     int64_t count, size; /* gradients, elements of each */
+    int64_t per;         /* inner steps of a guided step */
     double *cosines;     /* [count, count] */
     bool full;           /* out of memory */
 } reuse_job;
@@ -79,7 +81,7 @@ typedef struct agreement {
     int64_t pairs;
 } agreement;
 
-static bool belongs(const kept *a, const kept *b, enum pairs which, int64_t apart, int64_t distance)
+static bool belongs(const kept *a, const kept *b, enum pairs which, int64_t per, int64_t distance)
 {
     switch (which) {
     case OF_STEP:
@@ -90,7 +92,7 @@ static bool belongs(const kept *a, const kept *b, enum pairs which, int64_t apar
     case PAIRS_COUNT:
         break;
     }
-    return apart == distance;
+    return (b->step - a->step) * per + b->inner_step - a->inner_step == distance;
 }
 
 static agreement agree(const reuse_job *j, enum pairs which, int64_t distance)
@@ -100,7 +102,7 @@ static agreement agree(const reuse_job *j, enum pairs which, int64_t distance)
     for (int64_t a = 0; a < j->count; a++)
         for (int64_t b = a + 1; b < j->count; b++) {
             const double c = j->cosines[a * j->count + b];
-            if (!belongs(&j->all[a], &j->all[b], which, b - a, distance))
+            if (!belongs(&j->all[a], &j->all[b], which, j->per, distance))
                 continue;
             g.mean += c;
             g.least = c < g.least ? c : g.least;
@@ -109,6 +111,14 @@ static agreement agree(const reuse_job *j, enum pairs which, int64_t distance)
         }
     g.mean /= g.pairs ? (double)g.pairs : 1;
     return g;
+}
+
+/* Inner steps from the first gradient to the last. */
+static int64_t longest(const reuse_job *j)
+{
+    const kept *first = &j->all[0], *last = &j->all[j->count - 1];
+
+    return (last->step - first->step) * j->per + last->inner_step - first->inner_step;
 }
 
 static double norm_of(const reuse_job *j, const kept *k)
@@ -126,7 +136,7 @@ static void write_csv(const reuse_job *j, FILE *to)
 {
     fputs("pairs,distance,mean,least,most,count\n", to);
     for (int which = 0; which < PAIRS_COUNT; which++)
-        for (int64_t d = 1; d < j->count; d++) {
+        for (int64_t d = 1; d <= longest(j); d++) {
             const agreement g = agree(j, (enum pairs)which, d);
             if (g.pairs)
                 fprintf(to, "%s,%" PRId64 ",%.6f,%.6f,%.6f,%" PRId64 "\n", pair_names[which], d,
@@ -139,9 +149,10 @@ static void write_csv(const reuse_job *j, FILE *to)
 }
 
 /* Distances of both kinds on one axis of inner steps: `per` of them make a guided step. */
-static void write_plot(const reuse_job *j, FILE *to, int64_t per)
+static void write_plot(const reuse_job *j, FILE *to)
 {
-    const int64_t most = j->count - 1 < 4 * per ? j->count - 1 : 4 * per;
+    const int64_t per = j->per;
+    const int64_t most = longest(j) < 4 * per ? longest(j) : 4 * per;
     const plot_axes a = {0, (double)(most > 0 ? most : 1), -0.5, 1};
 
     plot_begin(to, PLOT_TOP + PLOT_HIGH + 50);
@@ -166,7 +177,7 @@ static void write_plot(const reuse_job *j, FILE *to, int64_t per)
 }
 
 static enum vmt_status write_file(const reuse_job *j, const char *folder, const char *name,
-                                  int64_t per)
+                                  void (*write)(const reuse_job *, FILE *))
 {
     char path[4300], *text = NULL;
     size_t length = 0;
@@ -174,10 +185,8 @@ static enum vmt_status write_file(const reuse_job *j, const char *folder, const 
     FILE *to = open_memstream(&text, &length);
 
     snprintf(path, sizeof path, "%s/%s", folder, name);
-    if (to && per)
-        write_plot(j, to, per);
-    else if (to)
-        write_csv(j, to);
+    if (to)
+        write(j, to);
     const bool good = to && !ferror(to);
     if (!to || fclose(to) || !good) {
         free(text);
@@ -202,7 +211,7 @@ static void print_table(const reuse_job *j)
     printf("%" PRId64 " gradients; cosine of two of them by their distance\n", j->count);
     printf("%-16s %21s %7s %7s %7s %6s\n", "pairs", "distance", "mean", "least", "most", "count");
     for (int which = 0; which < PAIRS_COUNT; which++)
-        for (int64_t d = 1; d < j->count && d <= 20; d++) {
+        for (int64_t d = 1; d <= longest(j) && d <= 20; d++) {
             const agreement g = agree(j, (enum pairs)which, d);
             if (g.pairs)
                 printf("%-16s %8" PRId64 " %-12s %+7.3f %+7.3f %+7.3f %6" PRId64 "\n",
@@ -227,6 +236,8 @@ static int check_options(const cli_options *o)
     if (o->parts || o->op || o->full || o->shape || o->runs || o->json || o->jobs || o->shard ||
         o->videos || o->list || o->report)
         return cli_fail_text(VMT_E_ARG, "bench reuse takes a transfer's settings alone");
+    if (o->setting_count == CLI_MAX_SETTINGS)
+        return cli_fail_text(VMT_E_ARG, "more than %d settings", CLI_MAX_SETTINGS - 1);
     if (mkdir(o->output, 0777) && (stat(o->output, &info) || !S_ISDIR(info.st_mode)))
         return cli_fail_text(VMT_E_IO, "%s: cannot make this folder", o->output);
     return 0;
@@ -235,7 +246,7 @@ static int check_options(const cli_options *o)
 static enum vmt_status run(reuse_job *j)
 {
     const cli_options *o = j->s.options;
-    vmt_settings *settings = &j->s.settings;
+    const vmt_settings *settings = &j->s.settings;
     const vmt_transfer_io io = {.reference = &j->reference,
                                 .result = &j->result,
                                 .embeddings = o->embeddings,
@@ -244,7 +255,7 @@ static enum vmt_status run(reuse_job *j)
                                 .gradient = keep,
                                 .gradient_user = j};
 
-    settings->motion.reuse = VMT_REUSE_NONE;
+    j->per = settings->motion.inner_steps;
     VMT_TRY(vmt_alloc(j->s.ctx, (void **)&j->all,
                       (size_t)settings->steps * (size_t)settings->motion.inner_steps,
                       sizeof *j->all));
@@ -260,9 +271,9 @@ static enum vmt_status run(reuse_job *j)
     if (status == VMT_OK)
         status = compare_all(j);
     if (status == VMT_OK)
-        status = write_file(j, o->output, "reuse.csv", 0);
+        status = write_file(j, o->output, "reuse.csv", write_csv);
     if (status == VMT_OK)
-        status = write_file(j, o->output, "reuse.svg", settings->motion.inner_steps);
+        status = write_file(j, o->output, "reuse.svg", write_plot);
     if (status == VMT_OK && !o->quiet) {
         print_table(j);
         printf("wrote %s/reuse.csv and reuse.svg\n", o->output);
@@ -278,6 +289,9 @@ int cli_bench_reuse(cli_options *o)
     if (code)
         return code;
     o->reference = o->operands[1];
+    memmove(o->settings + 1, o->settings, sizeof *o->settings * (size_t)o->setting_count);
+    o->settings[0] = (cli_setting){"reuse", "none"}; /* unless a later one says otherwise */
+    o->setting_count++;
     code = cli_session_open(&j.s, o, true);
     if (!code) {
         const enum vmt_status status = run(&j);

@@ -315,8 +315,8 @@ static void reuse(void **state)
     test_write_square("reuse.y4m");
     cli_result r = CLI(TIMEOUT, "bench", "reuse", "reuse.y4m", "-m", SOURCE_ROOT "/models/tiny",
                        "--embeddings", TEST_DATA "/prompt.safetensors", "-o", "reuse", "--frames",
-                       "5", "--steps", "3", "--guided-steps", "2", "--inner-steps", "3", "--reuse",
-                       "steps", "--threads", "1", "--progress", "none");
+                       "5", "--steps", "3", "--guided-steps", "2", "--inner-steps", "3",
+                       "--threads", "1", "--progress", "none");
     if (r.code)
         fail_msg("exit code %d: %s", r.code, r.errors);
     assert_non_null(strstr(r.output, "6 gradients"));

@@ -306,7 +306,6 @@ static void every_option_changes_the_result(void **state)
         {"grad-reuse-interval", "3"},
         {"reuse", "none"},
         {"reuse", "steps"},
-        {"reuse", "adaptive"},
         {"adamw-state", "carry"},
         {"amf-window", "4"},
         {"amf-tile", "1x5"},

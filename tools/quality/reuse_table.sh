@@ -56,12 +56,18 @@ arms = {
     "steps 6 of 3": steps(3, 6),  # [8]
     "steps 2 of 10": steps(10, 2),  # [6]
     "adaptive 0.3": adaptive(0.3),
-    "adaptive 0.5": adaptive(0.5),
+    "4 by 2": {"inner-steps": 4, "grad-reuse-interval": 2},  # [24]
+    "4 by 2, steps 2": steps(2, 2, **{"inner-steps": 4}),  # [12]
+    "4 by 2, steps 3": steps(2, 3, **{"inner-steps": 4}),  # [8]
+    "4 by 2, adaptive 0.3": adaptive(0.3, interval=2, **{"inner-steps": 4}),
+    "4 by 4, steps 2": steps(4, 2, **{"inner-steps": 4}),  # [6]
+    "6 by 2, steps 4": steps(2, 4, **{"inner-steps": 6}),  # [9]
     "adaptive 0.2 of 10": adaptive(0.2, interval=10),
     "guide 9, inner 10": {"guided-steps": 9, "grad-reuse-interval": 10},  # [9]
     "guide 4": {"guided-steps": 4},  # [8]
     "9 times 4": {"guided-steps": 9, "inner-steps": 4, "grad-reuse-interval": 4},  # [9]
     "9 times 6": {"guided-steps": 9, "inner-steps": 6, "grad-reuse-interval": 6},  # [9]
+    "9 times 4, faster": {"guided-steps": 9, "inner-steps": 4, "grad-reuse-interval": 4, "lr-first": 0.02, "lr-last": 0.014},  # [9]
     "12 times 4": {"inner-steps": 4, "grad-reuse-interval": 4},  # [12]
     "carry": {"adamw-state": "carry"},  # [24]
     "carry, inner 10": {"adamw-state": "carry", "grad-reuse-interval": 10},  # [12]
