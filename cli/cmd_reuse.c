@@ -234,7 +234,7 @@ static int check_options(const cli_options *o)
     if (strlen(o->output) > 4000)
         return cli_fail_text(VMT_E_ARG, "the folder's path is too long");
     if (o->parts || o->op || o->full || o->shape || o->runs || o->json || o->jobs || o->shard ||
-        o->videos || o->list || o->report)
+        o->videos || o->clip || o->list || o->report)
         return cli_fail_text(VMT_E_ARG, "bench reuse takes a transfer's settings alone");
     if (o->setting_count == CLI_MAX_SETTINGS)
         return cli_fail_text(VMT_E_ARG, "more than %d settings", CLI_MAX_SETTINGS - 1);
