@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: MIT
 """Makes demo/table: 28 reference clips with known paths, of objects and backgrounds that the tiny model was not trained on.
 
-usage: tools/quality/table_clips.py [--known SPRITES.npz OUT]     (needs numpy, Pillow and the program ffmpeg)
+usage: tools/quality/table_clips.py [--known SPRITES.npz OUT | --choose OUT]     (needs numpy, Pillow and the program ffmpeg)
 Objects are drawn here, canvases are tools/tiny_model/backgrounds.py with a seed that no training used.  With --known the movers are the
-model's own sprites, and prompt and subject name them: what the subject score's accuracy is measured on.
+model's own sprites, and prompt and subject name them: what the subject score's accuracy is measured on.  With --choose OUT there are 24
+others, which settings are chosen on: other movers on other paths and canvases, each prompt with another motion.
 """
 import json
 import pathlib
@@ -18,7 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tools/tiny_model"))
 import backgrounds as bgs  # noqa: E402
 
-T, W, H, SIDE, SEED = 33, 160, 96, 44, 912
+T, W, H, SIDE, SEED, SEED_CHOOSE = 33, 160, 96, 44, 912, 431
 N = 176  # sprites are drawn at this size
 
 # mover, colour, motion, canvas, prompt, subject
@@ -146,8 +147,8 @@ def path(kind, rng):
     return W / 2 + s * (t - 0.5) * u(60, 90), 70 - u(34, 44) * 4 * q * (1 - q)
 
 
-def background(scene, index):
-    im = Image.fromarray(bgs.make((bgs.NAMES.index(scene), SEED * 1000003 + index)).transpose(1, 2, 0))
+def background(scene, index, seed):
+    im = Image.fromarray(bgs.make((bgs.NAMES.index(scene), seed * 1000003 + index)).transpose(1, 2, 0))
     return im.resize((W, H), Image.LANCZOS, box=(24, 14.4, 216, 129.6))
 
 
@@ -178,18 +179,26 @@ def known(file):
         yield label, im, CLIPS[i % 24][2], CLIPS[(i * 5) % 24][3], "a " + label, label
 
 
+def others():
+    """Mover, motion, canvas and prompt each from another line of the list above."""
+    for i in range(len(CLIPS)):
+        line = [CLIPS[(i + shift) % len(CLIPS)] for shift in (5, 3, 10, 0)]
+        yield line[0][0], draw(line[0][0], line[0][1][::-1]), line[1][2], line[2][3], *line[3][4:]
+
+
 def main():
-    own = len(sys.argv) < 2
-    out = ROOT / "demo/table" if own else pathlib.Path(sys.argv[3])
+    what = sys.argv[1] if len(sys.argv) > 1 else ""
+    out = pathlib.Path(sys.argv[-1]) if what else ROOT / "demo/table"
     out.mkdir(parents=True, exist_ok=True)
-    clips = ((k, draw(k, rgb), *rest) for k, rgb, *rest in CLIPS) if own else known(sys.argv[2])
-    rng = np.random.default_rng(SEED)
+    clips = known(sys.argv[2]) if what == "--known" else others() if what else ((k, draw(k, c), *rest) for k, c, *rest in CLIPS)
+    seed = SEED_CHOOSE if what == "--choose" else SEED
+    rng = np.random.default_rng(seed)
     lines = []
     for i, (kind, sprite, motion, scene, prompt, subject) in enumerate(clips):
         xs, ys = path(motion, rng)
         assert 12 < xs.min() and xs.max() < W - 12 and 12 < ys.min() and ys.max() < H - 12, (i, xs.min(), xs.max(), ys.min(), ys.max())
         name = f"{i:02d}_{motion}_{kind.replace(' ', '_')}.mkv"
-        write(out / name, render(sprite, background(scene, i), xs, ys))
+        write(out / name, render(sprite, background(scene, i, seed), xs, ys))
         places = [[round(float(x), 2), round(float(y), 2)] for x, y in zip(xs, ys)]
         lines.append(json.dumps({"file": name, "shows": f"a {kind}, {scene}", "prompt": prompt, "subject": subject, "path": places}))
     (out / "clips.json").write_text("[\n" + ",\n".join(lines) + "\n]\n")
