@@ -1,35 +1,61 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT
-# What each switch of --mode fast costs in scores: arms against `exact` on the clips of demo/table, with the tiny model.
-# usage: tools/quality/fast_table.sh PROGRAM OUT [JOBS] [OPTIONS of bench table]
-#   tools/quality/fast_table.sh build/release/fastvmt build/fast 16 --videos none
-# SEEDS (17) of exact, fast and none, 24 clips each; MORE (4) of the single switches.  Another model, e.g. real weights: MODEL=DIR.
-# OUT must hold NAME.y4m and PROMPT.safetensors (quality_table.sh makes them with Y4M=1) if Y4M=1.  LIST_ONLY=1 stops after the manifest.
+# What the switches of --mode fast cost in scores, with the tiny model: first each by itself, on clips made for choosing; then `fast`
+# beside `exact`, on the clips of demo/table, which nothing was chosen on.
+# usage: tools/quality/fast_table.sh choose|claim PROGRAM OUT [JOBS] [OPTIONS of bench table]
+#   tools/quality/table_clips.py --choose build/choose
+#   CLIPS=build/choose tools/quality/fast_table.sh choose build/release/fastvmt build/switches 16 --videos none
+#   tools/quality/fast_table.sh claim build/release/fastvmt build/fast 16 --videos none
+# SEEDS: of each arm and clip (choose 4, claim 17).  Another model, e.g. real weights: MODEL=DIR.  LIST_ONLY=1 stops after the manifest.
+# Y4M=1: clips and embeddings are turned into what a machine without libav and sentencepiece reads (needs ffmpeg here).
 set -euo pipefail
-cd "$(dirname "$0")/../.."
-program=$1 out=$2 jobs=${3:-$(nproc)}
-shift $(($# < 3 ? $# : 3))
-mkdir -p "$out"
-python3 - "$out" "${Y4M:-}" "${SEEDS:-17}" "${MORE:-4}" >"$out/manifest.jsonl" <<'PYTHON'
+what=$1 program=$(realpath "$2") jobs=${4:-$(nproc)}
+mkdir -p "$3"
+out=$(realpath "$3")
+root=$(cd "$(dirname "$0")/../.." && pwd)
+clips=$(realpath "${CLIPS:-$root/demo/table}")
+shift $(($# < 4 ? $# : 4))
+if [ "${Y4M:-}" ]; then
+    for f in "$clips"/*.mkv; do
+        ffmpeg -v error -y -i "$f" -pix_fmt yuv444p -strict -1 "$out/$(basename "$f" .mkv).y4m" </dev/null
+    done
+    python3 -c 'import json, sys; print("\n".join(c["prompt"] for c in json.load(open(sys.argv[1]))))' "$clips/clips.json" | sort -u |
+        while read -r prompt; do
+            "$program" embed -m "${MODEL:-$root/models/tiny}" -p "$prompt" -o "$out/${prompt// /_}.safetensors" -y -q </dev/null
+        done
+fi
+python3 - "$what" "$clips" "${Y4M:-}" "${SEEDS:-}" >"$out/manifest.jsonl" <<'PYTHON'
 import json, pathlib, sys
 
-out, y4m, seeds, more = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-arms = {"exact": {}, "fast": {"mode": "fast"}, "none": {}}
-arms |= {f"cache {x}": {"cache": x} for x in (0.08, 0.12, 0.16, 0.2, 0.3)}
-arms |= {f"residual {x}": {"cache": x, "cache-from": "residual"} for x in (0.12, 0.2)}
-arms |= {f"cfg-until {x}": {"cfg-until": x} for x in (0.9, 0.8, 0.6, 0.4)}
-arms |= {"cache 0.2, cfg-until 0.4": {"cache": 0.2, "cfg-until": 0.4}, "steps 19": {"steps": 19, "guided-steps": 9}, "fp8": {"fp8": "on"}}
-clips = json.loads(pathlib.Path("demo/table/clips.json").read_text())
-for seed in range(1, max(seeds, more) + 1):
+what, folder, y4m, seeds = sys.argv[1:5]
+arms = {"exact": {}, "none": {}}
+if what == "choose":
+    arms |= {f"interval {n}": {"grad-reuse-interval": n} for n in (1, 2, 3, 4, 10)}
+    arms |= {"block 4": {"block": 4}, "block 4, interval 2": {"block": 4, "grad-reuse-interval": 2}}
+    for window in ("100%,67%,50%", "67%,67%,75%", "67%,67%,50%", "33%,67%,50%"):
+        arms[f"local {window}"] = {"attention": "local", "attention-window": window}
+    for phases in ("reference,guidance", "sampling"):
+        arms[f"local 67%,67%,50%, {phases}"] = {"attention": "local", "attention-window": "67%,67%,50%", "local-phases": phases}
+    arms |= {f"cache {x}": {"cache": x} for x in (0.08, 0.12, 0.16, 0.2)}
+    arms |= {f"residual {x}": {"cache": x, "cache-from": "residual"} for x in (0.08, 0.16)}
+    arms |= {f"cfg-until {x}": {"cfg-until": x} for x in (0.8, 0.6, 0.4)}
+    arms |= {"cache 0.2, cfg-until 0.4": {"cache": 0.2, "cfg-until": 0.4}, "steps 19": {"steps": 19, "guided-steps": 9}, "fp8": {"fp8": "on"}}
+    arms |= {f"reuse steps {n}": {"reuse": "steps", "reuse-steps": n} for n in (2, 3, 4)}
+    arms |= {f"reuse adaptive {c}": {"reuse": "adaptive", "reuse-steps": 4, "reuse-cosine": c} for c in (0.5, 0.7, 0.9)}
+    arms |= {"reuse steps 2, carried": {"reuse": "steps", "reuse-steps": 2, "adamw-state": "carry"}, "reference every 2": {"ref-interval": 2}}
+else:
+    arms |= {"fast": {"mode": "fast"}, "velocity 0.2": {"cache": 0.2, "cache-scale": "measured"}}
+    arms |= {"residual 0.16": {"cache": 0.16, "cache-from": "residual", "cache-scale": "measured"}}
+    arms |= {"local 78%,100%,100%": {"attention": "local", "attention-window": "78%,100%,100%"}}
+clips = json.loads((pathlib.Path(folder) / "clips.json").read_text())
+for seed in range(1, int(seeds or (4 if what == "choose" else 17)) + 1):
     for clip in clips:
         for arm, settings in arms.items():
-            if seed > (seeds if arm in ("exact", "fast", "none") else more):
-                continue
-            case = {"arm": arm, "method": "none" if arm == "none" else "fastvmt", "clip": "demo/table/" + clip["file"],
+            case = {"arm": arm, "method": "none" if arm == "none" else "fastvmt", "clip": f"{folder}/{clip['file']}",
                     "prompt": clip["prompt"], "seed": seed, "settings": settings, "subject": clip["subject"], "path": clip["path"]}
             if y4m:
-                case["clip"] = f"{out}/{pathlib.Path(clip['file']).stem}.y4m"
-                case["embeddings"] = f"{out}/{clip['prompt'].replace(' ', '_')}.safetensors"
+                case["clip"] = f"{pathlib.Path(clip['file']).stem}.y4m"
+                case["embeddings"] = f"{clip['prompt'].replace(' ', '_')}.safetensors"
             print(json.dumps(case))
 scores = ["path_correlation", "fidelity", "subject_likeness", "subject_found", "smoothness", "flicker"]
 for arm in arms:
@@ -37,4 +63,5 @@ for arm in arms:
         print(json.dumps({"claim": {"a": arm, "b": "exact", "baseline": "none", "margin": 0.05, "scores": scores}}))
 PYTHON
 [ -z "${LIST_ONLY:-}" ] || exit 0
-exec "$program" bench table "$out/manifest.jsonl" -m "${MODEL:-models/tiny}" -o "$out" --jobs "$jobs" "$@"
+cd "$out" # clips made by Y4M=1 lie beside the manifest
+exec "$program" bench table manifest.jsonl -m "${MODEL:-$root/models/tiny}" -o . --jobs "$jobs" "$@"
