@@ -670,7 +670,7 @@ static void make_tiny(vmt_settings *s)
     s->motion.guided_steps = 12;
     s->motion.lr_first = 0.01F;
     s->motion.lr_last = 0.007F;
-    s->motion.grad_reuse_interval = 5;
+    s->motion.grad_reuse_interval = 3;
     s->motion.amf_window = 5;
     s->motion.amf_tile[0] = s->motion.amf_tile[1] = 2;
     s->motion.logit_scale = 10.0F;

@@ -30,7 +30,7 @@ import json, pathlib, sys
 what, folder, y4m, seeds = sys.argv[1:5]
 arms = {"exact": {}, "none": {}}
 if what == "choose":
-    arms |= {f"interval {n}": {"grad-reuse-interval": n} for n in (1, 2, 3, 4, 10)}
+    arms |= {f"interval {n}": {"grad-reuse-interval": n} for n in (1, 2, 4, 5, 10)}
     arms |= {"block 4": {"block": 4}, "block 4, interval 2": {"block": 4, "grad-reuse-interval": 2}}
     for window in ("100%,67%,50%", "67%,67%,75%", "67%,67%,50%", "33%,67%,50%"):
         arms[f"local {window}"] = {"attention": "local", "attention-window": window}

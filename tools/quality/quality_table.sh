@@ -35,7 +35,7 @@ arms |= {
     "from noise": ("fastvmt", {"init": "noise", "strength": 1}),
     "released": ("fastvmt", {"variant": "released"}),
 }
-arms |= {f"interval {n}": ("fastvmt", {"grad-reuse-interval": n}) for n in (1, 2, 3, 4)}
+arms |= {f"interval {n}": ("fastvmt", {"grad-reuse-interval": n}) for n in (1, 2, 4, 5)}
 arms |= {f"block {n}": ("fastvmt", {"block": n}) for n in (3, 4, 6)}
 clips = json.loads(pathlib.Path("demo/table/clips.json").read_text())[:count]
 for seed in range(1, max(seeds, more) + 1):
