@@ -43,7 +43,8 @@ if(CUDNN_INCLUDE) # its headers; the library itself is loaded at run time
     list(APPEND CUDA_SOURCES src/backend/cuda/cuda_cudnn.cpp)
 endif()
 add_library(fastvmt_cuda MODULE ${CUDA_SOURCES} $<TARGET_OBJECTS:fastvmt_cuda_kernels>
-    src/base/ctx.c src/base/arena.c src/tensor/tensor.c src/tensor/ops.c)
+    src/base/ctx.c src/base/arena.c src/base/quant.c src/tensor/tensor.c src/tensor/ops.c)
+target_link_options(fastvmt_cuda PRIVATE -Wl,-z,defs) # what it needs of the library is named above
 set_target_properties(fastvmt_cuda PROPERTIES OUTPUT_NAME fastvmt-cuda)
 target_compile_definitions(fastvmt_cuda PRIVATE FASTVMT_MODULE_VERSION="${PROJECT_VERSION}")
 target_include_directories(fastvmt_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
