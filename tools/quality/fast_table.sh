@@ -15,15 +15,7 @@ out=$(realpath "$3")
 root=$(cd "$(dirname "$0")/../.." && pwd)
 clips=$(realpath "${CLIPS:-$root/demo/table}")
 shift $(($# < 4 ? $# : 4))
-if [ "${Y4M:-}" ]; then
-    for f in "$clips"/*.mkv; do
-        ffmpeg -v error -y -i "$f" -pix_fmt yuv444p -strict -1 "$out/$(basename "$f" .mkv).y4m" </dev/null
-    done
-    python3 -c 'import json, sys; print("\n".join(c["prompt"] for c in json.load(open(sys.argv[1]))))' "$clips/clips.json" | sort -u |
-        while read -r prompt; do
-            "$program" embed -m "${MODEL:-$root/models/tiny}" -p "$prompt" -o "$out/${prompt// /_}.safetensors" -y -q </dev/null
-        done
-fi
+[ -z "${Y4M:-}" ] || "$root/tools/quality/portable_clips.sh" "$program" "${MODEL:-$root/models/tiny}" "$clips/clips.json" "$out"
 python3 - "$what" "$clips" "${Y4M:-}" "${SEEDS:-}" >"$out/manifest.jsonl" <<'PYTHON'
 import json, pathlib, sys
 

@@ -10,15 +10,7 @@ cd "$(dirname "$0")/../.."
 program=$1 out=$2 jobs=${3:-$(nproc)}
 shift $(($# < 3 ? $# : 3))
 mkdir -p "$out"
-if [ "${Y4M:-}" ]; then
-    for f in demo/table/*.mkv; do
-        ffmpeg -v error -y -i "$f" -pix_fmt yuv444p -strict -1 "$out/$(basename "$f" .mkv).y4m"
-    done
-    python3 -c 'import json; print("\n".join(c["prompt"] for c in json.load(open("demo/table/clips.json"))))' | sort -u |
-        while read -r prompt; do
-            "$program" embed -m models/tiny -p "$prompt" -o "$out/${prompt// /_}.safetensors" -y -q </dev/null
-        done
-fi
+[ -z "${Y4M:-}" ] || tools/quality/portable_clips.sh "$program" models/tiny demo/table/clips.json "$out"
 python3 - "$out" "${Y4M:-}" "${SEEDS:-17}" "${MORE:-4}" "${CLIPS:-28}" "${PROMPTS:-1}" >"$out/manifest.jsonl" <<'PYTHON'
 import json, os, pathlib, sys
 

@@ -16,15 +16,7 @@ test) folder=demo/table list=clips.json ;;
 *) echo "reuse_table.sh: choose or test" >&2 && exit 2 ;;
 esac
 mkdir -p "$out"
-if [ "${Y4M:-}" ]; then
-    for f in "$folder"/*.mkv; do
-        ffmpeg -v error -y -i "$f" -pix_fmt yuv444p -strict -1 "$out/$(basename "$f" .mkv).y4m"
-    done
-    python3 -c 'import json, sys; print("\n".join(c["prompt"] for c in json.load(open(sys.argv[1]))))' "$folder/$list" | sort -u |
-        while read -r prompt; do
-            "$program" embed -m models/tiny -p "$prompt" -o "$out/${prompt// /_}.safetensors" -y -q </dev/null
-        done
-fi
+[ -z "${Y4M:-}" ] || tools/quality/portable_clips.sh "$program" models/tiny "$folder/$list" "$out"
 python3 - "$phase" "$folder" "$list" "$out" "${Y4M:-}" "${SEEDS:-0}" "${ARMS:-}" >"$out/manifest.jsonl" <<'PYTHON'
 import json, os, pathlib, sys
 
@@ -42,7 +34,7 @@ def adaptive(cosine, interval=5, n=4, **more):
 
 # gradients of the tiny preset's 12 guided steps with 10 inner steps in brackets
 arms = {
-    "inner 5": {},  # the default [24]
+    "inner 5": {},  # the default until every third did better [24]
     "all": {"reuse": "none"},  # [120]
     "inner 2": {"grad-reuse-interval": 2},  # [60]
     "inner 4": {"grad-reuse-interval": 4},  # [36]
@@ -81,6 +73,7 @@ arms = {
     "13 counted": {"steps": 13},  # [24]
     "none": None,  # not guided
 }
+arms = {name: own if own is None else {"grad-reuse-interval": 5} | own for name, own in arms.items()}
 tested = ["inner 5", "inner 2", "inner 4", "block 4", "inner 10", "steps 3", "adaptive 0.3", "9 times 4", "carry", "none"]
 names = chosen.split(",") if chosen else list(arms) if phase == "choose" else tested
 seeds = int(seeds) or (2 if phase == "choose" else 15)
