@@ -177,13 +177,12 @@ static enum vmt_status warm_up(vmt_ctx *ctx, const method_bench *b, const vmt_se
 
 static void sum_up(vmt_method_cost *cost, const vmt_settings *settings)
 {
-    const int32_t inner = settings->motion.inner_steps;
-    const int32_t computed = cost->guided_steps ? cost->gradients / cost->guided_steps : 0;
+    const int32_t reused = cost->guided_steps * settings->motion.inner_steps - cost->gradients;
 
+    cost->guidance = cost->guided_steps * cost->reference + cost->gradients * cost->computed +
+                     reused * cost->reused;
     if (cost->guided_steps)
-        cost->guided_step =
-            cost->reference + computed * cost->computed + (inner - computed) * cost->reused;
-    cost->guidance = cost->guided_steps * cost->guided_step;
+        cost->guided_step = cost->guidance / cost->guided_steps;
     cost->loop = cost->guidance + cost->steps * cost->plain;
     cost->whole = cost->encode + cost->loop + cost->decode;
 }
