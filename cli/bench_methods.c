@@ -133,11 +133,7 @@ static int print_json(const methods_bench *b)
         good = add_method(list, b, i);
     char *text = good ? cJSON_Print(root) : NULL;
     cJSON_Delete(root);
-    if (!text)
-        return cli_fail_text(VMT_E_MEMORY, "out of memory");
-    puts(text);
-    cJSON_free(text);
-    return 0;
+    return cli_print_json(text);
 }
 
 /* Sizes as asked, else the model's. */

@@ -146,6 +146,8 @@ int cli_check_place(const char *path);
 /* ---- result.c: the JSON beside a result */
 /* Settings, command and files of a run as JSON text (free with free), or NULL. */
 char *cli_result_json(const cli_session *session, const cli_reporter *reporter);
+/* Prints a text that cJSON made and frees it; NULL: says that memory ran out.  The exit code. */
+int cli_print_json(char *text);
 int cli_write_text(const cli_session *session, const char *path, const char *text);
 /* Quoted for a shell when it needs to be. */
 void cli_print_word(const char *word, FILE *to);

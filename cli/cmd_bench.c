@@ -151,17 +151,6 @@ static int on_row(void *user, const vmt_bench_head *head, const vmt_bench_row *r
     return 0;
 }
 
-static int print_json(const bench_job *j)
-{
-    char *text = cJSON_Print(j->root);
-
-    if (!text)
-        return cli_fail_text(VMT_E_MEMORY, "out of memory");
-    puts(text);
-    cJSON_free(text);
-    return 0;
-}
-
 /* ---- command */
 
 /* Without a transfer only size and frames mean something, and attention where the parts have it. */
@@ -256,7 +245,7 @@ int cli_bench(cli_options *o)
                                            : run_parts(&j, o, ops);
         code = j.full             ? cli_fail_text(VMT_E_MEMORY, "out of memory")
                : status != VMT_OK ? cli_fail(&j.s, status)
-               : j.json           ? print_json(&j)
+               : j.json           ? cli_print_json(cJSON_Print(j.root))
                                   : 0;
     }
     cJSON_Delete(j.root);

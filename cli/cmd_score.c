@@ -168,11 +168,7 @@ static int print_json(const score_job *j, const cli_options *o)
     if (good)
         text = cJSON_Print(root);
     cJSON_Delete(root);
-    if (!text)
-        return cli_fail_text(VMT_E_MEMORY, "out of memory");
-    puts(text);
-    cJSON_free(text);
-    return 0;
+    return cli_print_json(text);
 }
 
 /* ---- the work */

@@ -72,6 +72,15 @@ char *cli_result_json(const cli_session *s, const cli_reporter *r)
     return text;
 }
 
+int cli_print_json(char *text)
+{
+    if (!text)
+        return cli_fail_text(VMT_E_MEMORY, "out of memory");
+    puts(text);
+    cJSON_free(text);
+    return 0;
+}
+
 int cli_write_text(const cli_session *s, const char *path, const char *text)
 {
     vmt_atomic_file file;
