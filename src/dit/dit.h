@@ -28,6 +28,19 @@ const vmt_dit_config *vmt_dit_get_config(const vmt_dit *dit);
 
 /* Packs the matrices for the backend, once. */
 enum vmt_status vmt_dit_prepare(vmt_ctx *ctx, vmt_dit *dit);
+/* The same of `resident` blocks, 0..layers, spread evenly.  Those of the others come just before
+ * they are used, while the device computes the block before, and go behind their last use; so do
+ * those that only the beginning of a run reads.  The same bits for any number.  What is packed
+ * already and not among them goes.  No run may be open. */
+enum vmt_status vmt_dit_prepare_blocks(vmt_ctx *ctx, vmt_dit *dit, int resident);
+/* Lets go of all that was packed. */
+void vmt_dit_release(vmt_ctx *ctx, vmt_dit *dit);
+/* Bytes of packed copies and converted vectors, at most at one time, with so many resident blocks.
+ */
+size_t vmt_dit_held_bytes(vmt_ctx *ctx, const vmt_dit *dit, int resident, bool fp8);
+/* Bytes of packed copies of one block that comes and goes; 0: its weights are used where they are
+ * mapped. */
+size_t vmt_dit_block_bytes(vmt_ctx *ctx, const vmt_dit *dit, bool fp8);
 /* After it: those of the blocks also as numbers of 8 bits, once.
  * Errors: VMT_E_UNSUPPORTED where the backend has no such products, or none of these widths. */
 enum vmt_status vmt_dit_prepare_fp8(vmt_ctx *ctx, vmt_dit *dit);

@@ -24,6 +24,16 @@ typedef struct dit_block_weights {
     vmt_weight ffn_in, ffn_out;          /* [F, D], [D, F] */
 } dit_block_weights;
 
+/* Matrices of a block that its passes read; the two after them, cross-attention's k and v, serve
+ * prompts alone. */
+enum { DIT_PASS_MATRICES = 8, DIT_BLOCK_MATRICES = 10 };
+
+/* Which blocks' matrices are held (dit_stream.c). */
+typedef struct dit_stream {
+    int resident; /* blocks that stay prepared; the others come and go */
+    bool *there;  /* [layers]: a block that comes and goes is prepared now */
+} dit_stream;
+
 struct vmt_dit {
     vmt_dit_config config;
     const vmt_tensor_file *file; /* where the matrices are mapped from */
@@ -35,6 +45,7 @@ struct vmt_dit {
     vmt_arena vectors;     /* memory of the R vectors */
     vmt_weight **matrices; /* every vmt_weight above, in file order */
     int64_t matrix_count;
+    dit_stream *stream; /* state of weights: changes although a run holds a const vmt_dit */
     bool prepared, prepared_fp8;
 };
 
@@ -120,6 +131,29 @@ enum vmt_status dit_block_qk(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s
 /* run->dx = gradient at block i's input from dq, dk alone (overwrites). */
 enum vmt_status dit_block_qk_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s,
                                       const vmt_tensor *dq, const vmt_tensor *dk);
+
+/* Pointers to the matrices of block i, those of its passes first. */
+void dit_block_matrices(const vmt_dit *dit, int64_t i, vmt_weight *matrices[DIT_BLOCK_MATRICES]);
+
+/* ---- dit_stream.c */
+
+/* Whether block i is one that stays. */
+bool dit_stream_stays(const vmt_dit *dit, int64_t i);
+
+/* Before block i computes: its matrices are there, with numbers of 8 bits if asked for. */
+enum vmt_status dit_stream_use(vmt_ctx *ctx, const vmt_dit *dit, int i, bool fp8);
+/* Behind its last use: `next` (dit_stream_next) begins to come, block i goes unless it is next. */
+enum vmt_status dit_stream_done(vmt_ctx *ctx, const vmt_dit *dit, int i, int next, bool fp8);
+/* The block that comes and goes which is used after block i: on the way by `step` (1, -1) through
+ * 0..last; else where the next way begins: at `last` if the forward turns back there, else at 0.
+ * -1: none. */
+int dit_stream_next(const vmt_dit *dit, int i, int step, int last, bool turns);
+/* Lets go of all that come and go. */
+void dit_stream_drop(vmt_ctx *ctx, const vmt_dit *dit);
+/* A matrix that only the beginning of a run reads: prepared; given back unless every block stays.
+ */
+enum vmt_status dit_stream_lend(vmt_ctx *ctx, const vmt_dit *dit, const vmt_weight *weight);
+void dit_stream_return(vmt_ctx *ctx, const vmt_dit *dit, const vmt_weight *weight);
 
 /* Fills the RoPE tables and the time embeddings of run->plan.timesteps. */
 enum vmt_status dit_tables_fill(vmt_ctx *ctx, vmt_dit_run *run);

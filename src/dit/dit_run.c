@@ -260,6 +260,7 @@ void vmt_dit_run_close(vmt_ctx *ctx, vmt_dit_run *run)
 {
     if (!run)
         return;
+    dit_stream_drop(ctx, run->dit);
     vmt_arena_close(ctx, &run->arena);
     free_run(run);
 }
@@ -353,7 +354,7 @@ typedef struct blocks_pass {
     const vmt_tensor *latent;
     float timestep;
     const vmt_dit_text *text;
-    int count;
+    int count, last; /* last: the last block it reads, of which a tap at q and k computes a part */
     bool keep, marks_all; /* marks_all: every stage is searched for NaN, not the last alone */
     vmt_tensor *residual; /* [N, D] R, output - input of the blocks; NULL: not wanted */
 } blocks_pass;
@@ -390,10 +391,13 @@ static enum vmt_status run_blocks(vmt_ctx *ctx, vmt_dit_run *run, const blocks_p
     for (int i = 0; i < count; i++) {
         dit_saved s = block_memory(run, i, keep);
         vmt_tensor *y = block_input(run, i + 1, count, keep);
+        VMT_TRY(dit_stream_use(ctx, run->dit, i, run->is_fp8));
         VMT_TRY(vmt_prefix(ctx, dit_block_forward(ctx, run, i, &s, false, y), "DiT block %d", i));
         if (i + 1 == count || pass->marks_all)
             VMT_TRY(vmt_mark_stage(ctx, &run->bad, i + 1, y));
         VMT_TRY(trace(run, "block", i, y));
+        VMT_TRY(dit_stream_done(ctx, run->dit, i, dit_stream_next(run->dit, i, 1, pass->last, keep),
+                                run->is_fp8));
     }
     if (keep)
         run->kept = count;
@@ -467,7 +471,7 @@ enum vmt_status vmt_dit_forward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velo
                                 bool keep)
 {
     const int layers = (int)run->dit->config.layers;
-    const blocks_pass pass = {latent, timestep, text, layers, keep, false, NULL};
+    const blocks_pass pass = {latent, timestep, text, layers, layers - 1, keep, false, NULL};
 
     return whole_forward(ctx, run, velocity, &pass);
 }
@@ -477,7 +481,8 @@ enum vmt_status vmt_dit_forward_hold(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor 
                                      const vmt_dit_text *text, int slot)
 {
     const int layers = (int)run->dit->config.layers;
-    const blocks_pass pass = {latent, timestep, text, layers, false, false, &run->residuals[slot]};
+    const blocks_pass pass = {latent,     timestep, text,  layers,
+                              layers - 1, false,    false, &run->residuals[slot]};
 
     return whole_forward(ctx, run, velocity, &pass);
 }
@@ -497,13 +502,16 @@ enum vmt_status vmt_dit_tap_qk(vmt_ctx *ctx, vmt_dit_run *run, const vmt_tensor 
                                const vmt_tensor **k, const vmt_tensor *latent, float timestep,
                                const vmt_dit_text *text, int block, bool keep)
 {
-    const blocks_pass pass = {latent, timestep, text, block, keep, false, NULL};
+    const blocks_pass pass = {latent, timestep, text, block, block, keep, false, NULL};
 
     if (block < 0 || block >= run->dit->config.layers)
         return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,
                         run->dit->config.layers - 1);
     VMT_TRY(run_blocks(ctx, run, &pass));
+    VMT_TRY(dit_stream_use(ctx, run->dit, block, run->is_fp8));
     VMT_TRY(vmt_prefix(ctx, dit_block_qk(ctx, run, block, &run->scratch), "DiT block %d", block));
+    VMT_TRY(dit_stream_done(ctx, run->dit, block, dit_stream_next(run->dit, block, 1, block, keep),
+                            run->is_fp8));
     VMT_TRY(require_finite_stages(ctx, run, &pass));
     run->tapped = block;
     *q = &run->scratch.q;
@@ -515,7 +523,7 @@ enum vmt_status vmt_dit_tap_hidden(vmt_ctx *ctx, vmt_dit_run *run, const vmt_ten
                                    const vmt_tensor *latent, float timestep,
                                    const vmt_dit_text *text, int block, bool keep)
 {
-    const blocks_pass pass = {latent, timestep, text, block + 1, keep, false, NULL};
+    const blocks_pass pass = {latent, timestep, text, block + 1, block, keep, false, NULL};
 
     if (block < 0 || block >= run->dit->config.layers)
         return vmt_fail(ctx, VMT_E_ARG, "block %d: the model has blocks 0 to %" PRId64, block,
@@ -535,6 +543,7 @@ static enum vmt_status backward_blocks(vmt_ctx *ctx, vmt_dit_run *run, vmt_tenso
 
     for (int i = run->kept - 1; i >= 0; i--) {
         dit_saved s = run->saved[i];
+        VMT_TRY(dit_stream_use(ctx, run->dit, i, false));
         if (run->plan.recompute > 0) {
             s = run->recompute;
             s.x = run->saved[i].x;
@@ -547,6 +556,8 @@ static enum vmt_status backward_blocks(vmt_ctx *ctx, vmt_dit_run *run, vmt_tenso
                                "DiT block %d, recomputed", i));
         }
         VMT_TRY(vmt_prefix(ctx, dit_block_backward(ctx, run, i, &s), "DiT block %d, backward", i));
+        VMT_TRY(dit_stream_done(ctx, run->dit, i,
+                                dit_stream_next(run->dit, i, -1, run->kept - 1, false), false));
     }
     VMT_TRY(vmt_linear_bwd(ctx, &dpatches, &run->dx, &run->dit->patch_embedding));
     VMT_TRY(vmt_patchify_bwd(ctx, dlatent, &dpatches, run->dit->config.patch));
@@ -579,8 +590,13 @@ enum vmt_status vmt_dit_backward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dla
 enum vmt_status vmt_dit_tap_qk_bwd(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent,
                                    const vmt_tensor *dq, const vmt_tensor *dk)
 {
-    VMT_TRY(require_kept(ctx, run, run->tapped >= 0));
-    VMT_TRY(dit_block_qk_backward(ctx, run, run->tapped, &run->scratch, dq, dk));
+    const int block = run->tapped;
+
+    VMT_TRY(require_kept(ctx, run, block >= 0));
+    VMT_TRY(dit_stream_use(ctx, run->dit, block, false));
+    VMT_TRY(dit_block_qk_backward(ctx, run, block, &run->scratch, dq, dk));
+    VMT_TRY(dit_stream_done(ctx, run->dit, block,
+                            dit_stream_next(run->dit, block, -1, block, false), false));
     return backward_blocks(ctx, run, dlatent);
 }
 

@@ -106,6 +106,21 @@ static enum vmt_status embed_times(vmt_ctx *ctx, vmt_dit_run *run, vmt_arena *ar
     return vmt_linear(ctx, &e0, &hidden, &dit->time_projection, VMT_EPILOGUE_NONE);
 }
 
+/* The same, its matrices lent. */
+static enum vmt_status embed_times_lent(vmt_ctx *ctx, vmt_dit_run *run, vmt_arena *arena,
+                                        const float *features)
+{
+    const vmt_dit *dit = run->dit;
+    const vmt_weight *const lent[] = {&dit->time_in, &dit->time_out, &dit->time_projection};
+
+    for (size_t i = 0; i < sizeof lent / sizeof *lent; i++)
+        VMT_TRY(dit_stream_lend(ctx, dit, lent[i]));
+    VMT_TRY(embed_times(ctx, run, arena, features));
+    for (size_t i = 0; i < sizeof lent / sizeof *lent; i++)
+        dit_stream_return(ctx, dit, lent[i]);
+    return VMT_OK;
+}
+
 static enum vmt_status fill_times(vmt_ctx *ctx, vmt_dit_run *run)
 {
     const int64_t count = run->plan.timestep_count, freq_dim = run->dit->config.freq_dim;
@@ -119,7 +134,7 @@ static enum vmt_status fill_times(vmt_ctx *ctx, vmt_dit_run *run)
     if (status == VMT_OK)
         status = vmt_arena_open(ctx, &arena, arena.peak);
     if (status == VMT_OK) {
-        status = embed_times(ctx, run, &arena, features);
+        status = embed_times_lent(ctx, run, &arena, features);
         vmt_arena_close(ctx, &arena);
     }
     vmt_free(features);

@@ -42,8 +42,13 @@ static enum vmt_status embed(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *tex
         vmt_tensor real = vmt_slice(&scratch->padded, 0, count);
         VMT_TRY(vmt_upload(ctx, &real, &host));
     }
+    VMT_TRY(dit_stream_lend(ctx, dit, &dit->text_in));
+    VMT_TRY(dit_stream_lend(ctx, dit, &dit->text_out));
     VMT_TRY(vmt_linear(ctx, &scratch->hidden, &scratch->padded, &dit->text_in, VMT_EPILOGUE_GELU));
-    return vmt_linear(ctx, &text->context, &scratch->hidden, &dit->text_out, VMT_EPILOGUE_NONE);
+    VMT_TRY(vmt_linear(ctx, &text->context, &scratch->hidden, &dit->text_out, VMT_EPILOGUE_NONE));
+    dit_stream_return(ctx, dit, &dit->text_in);
+    dit_stream_return(ctx, dit, &dit->text_out);
+    return VMT_OK;
 }
 
 static enum vmt_status project(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *text,
@@ -53,10 +58,15 @@ static enum vmt_status project(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *t
     vmt_tensor v = vmt_reshape(&text->v[i], VMT_SHAPE(dit->config.text_len, dit->config.dim));
 
     VMT_TRY(vmt_check_cancelled(ctx));
+    VMT_TRY(dit_stream_lend(ctx, dit, &w->k));
+    VMT_TRY(dit_stream_lend(ctx, dit, &w->v));
     VMT_TRY(vmt_linear(ctx, &scratch->k_lin, &text->context, &w->k, VMT_EPILOGUE_NONE));
     VMT_TRY(vmt_rms_norm_rope(ctx, &text->k[i], &scratch->k_lin, &w->norm_k, NULL, NULL,
                               dit->config.eps));
-    return vmt_linear(ctx, &v, &text->context, &w->v, VMT_EPILOGUE_NONE);
+    VMT_TRY(vmt_linear(ctx, &v, &text->context, &w->v, VMT_EPILOGUE_NONE));
+    dit_stream_return(ctx, dit, &w->k);
+    dit_stream_return(ctx, dit, &w->v);
+    return VMT_OK;
 }
 
 static enum vmt_status fill(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *text, const float *rows,

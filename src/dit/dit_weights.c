@@ -4,7 +4,6 @@
  * Source: state dict of Wan-Video/Wan2.1 wan/modules/model.py, WanModel.
  */
 #include "dit/dit_internal.h"
-#include "model/read_ahead.h"
 
 #include <string.h>
 
@@ -133,6 +132,24 @@ static enum vmt_status bind_all(vmt_ctx *ctx, dit_binder *b, const vmt_tensor_fi
     return VMT_OK;
 }
 
+void dit_block_matrices(const vmt_dit *dit, int64_t i, vmt_weight *matrices[DIT_BLOCK_MATRICES])
+{
+    dit_block_weights *b = &dit->blocks[i];
+    vmt_weight *const all[DIT_BLOCK_MATRICES] = {
+        &b->self_attn.q,  &b->self_attn.k, &b->self_attn.v, &b->self_attn.o,  &b->cross_attn.q,
+        &b->cross_attn.o, &b->ffn_in,      &b->ffn_out,     &b->cross_attn.k, &b->cross_attn.v};
+
+    memcpy(matrices, all, sizeof all);
+}
+
+static enum vmt_status new_stream(vmt_ctx *ctx, vmt_dit *dit)
+{
+    VMT_TRY(vmt_alloc(ctx, (void **)&dit->stream, 1, sizeof *dit->stream));
+    dit->stream->resident = (int)dit->config.layers;
+    return vmt_alloc(ctx, (void **)&dit->stream->there, (size_t)dit->config.layers,
+                     sizeof *dit->stream->there);
+}
+
 enum vmt_status vmt_dit_open(vmt_ctx *ctx, vmt_dit **result, const vmt_tensor_file *file,
                              const vmt_dit_config *config)
 {
@@ -149,6 +166,8 @@ enum vmt_status vmt_dit_open(vmt_ctx *ctx, vmt_dit **result, const vmt_tensor_fi
     status = vmt_alloc(ctx, (void **)&dit->blocks, layers, sizeof *dit->blocks);
     if (status == VMT_OK) /* 10 matrices a block and 7 beside; 7 vectors a block and 1 */
         status = vmt_alloc(ctx, (void **)&dit->matrices, 10 * layers + 7, sizeof *dit->matrices);
+    if (status == VMT_OK)
+        status = new_stream(ctx, dit);
     if (status == VMT_OK)
         status = vmt_alloc(ctx, (void **)&binder.vectors, 7 * layers + 1, sizeof *binder.vectors);
     if (status == VMT_OK)
@@ -167,9 +186,11 @@ void vmt_dit_close(vmt_ctx *ctx, vmt_dit *dit)
 {
     if (!dit)
         return;
-    for (int64_t i = 0; i < dit->matrix_count; i++)
-        ctx->ops->weight_release(ctx, dit->matrices[i]);
+    vmt_dit_release(ctx, dit);
     vmt_arena_close(ctx, &dit->vectors);
+    if (dit->stream)
+        vmt_free(dit->stream->there);
+    vmt_free(dit->stream);
     vmt_free(dit->matrices);
     vmt_free(dit->blocks);
     vmt_free(dit);
@@ -183,33 +204,6 @@ const vmt_dit_config *vmt_dit_get_config(const vmt_dit *dit)
 static bool is_converted(vmt_ctx *ctx, const vmt_weight *weight)
 {
     return vmt_weight_is_copied(ctx, weight, VMT_USE_LINEAR | VMT_USE_BACKWARD);
-}
-
-static enum vmt_status prepare_all(vmt_ctx *ctx, const vmt_dit *dit, vmt_read_ahead *ahead)
-{
-    for (int64_t i = 0; i < dit->matrix_count; i++) {
-        VMT_TRY(vmt_check_cancelled(ctx));
-        vmt_read_ahead_wait(ahead, i);
-        VMT_TRY(vmt_weight_prepare(ctx, dit->matrices[i], VMT_USE_LINEAR | VMT_USE_BACKWARD));
-        if (is_converted(ctx, dit->matrices[i]))
-            vmt_tensor_file_leave(dit->file, &dit->matrices[i]->w);
-    }
-    return VMT_OK;
-}
-
-enum vmt_status vmt_dit_prepare(vmt_ctx *ctx, vmt_dit *dit)
-{
-    vmt_read_ahead *ahead = NULL;
-
-    if (dit->prepared)
-        return VMT_OK;
-    /* one dtype for all, in practice: what is used where it lies is read when it is used */
-    if (is_converted(ctx, &dit->blocks[0].ffn_in))
-        VMT_TRY(vmt_read_ahead_open(ctx, &ahead, dit->file, dit->matrices, dit->matrix_count));
-    const enum vmt_status status = prepare_all(ctx, dit, ahead);
-    vmt_read_ahead_close(ahead);
-    dit->prepared = status == VMT_OK;
-    return status;
 }
 
 void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size_t *mapped)
@@ -231,18 +225,6 @@ void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size
 
 /* ---- numbers of 8 bits */
 
-enum { FP8_MATRICES = 8 };
-
-static vmt_weight *fp8_matrix(const vmt_dit *dit, int64_t block, int which)
-{
-    dit_block_weights *b = &dit->blocks[block];
-    vmt_weight *const all[FP8_MATRICES] = {&b->self_attn.q, &b->self_attn.k,  &b->self_attn.v,
-                                           &b->self_attn.o, &b->cross_attn.q, &b->cross_attn.o,
-                                           &b->ffn_in,      &b->ffn_out};
-
-    return all[which];
-}
-
 enum vmt_status vmt_dit_prepare_fp8(vmt_ctx *ctx, vmt_dit *dit)
 {
     const unsigned use = VMT_USE_LINEAR | VMT_USE_BACKWARD | VMT_USE_FP8;
@@ -250,9 +232,12 @@ enum vmt_status vmt_dit_prepare_fp8(vmt_ctx *ctx, vmt_dit *dit)
     if (!ctx->ops->linear_fp8)
         return vmt_fail(ctx, VMT_E_UNSUPPORTED, "--fp8: backend %s has no products of 8 bits",
                         ctx->ops->name);
-    for (int64_t i = 0; !dit->prepared_fp8 && i < dit->config.layers; i++)
-        for (int k = 0; k < FP8_MATRICES; k++)
-            VMT_TRY(vmt_weight_prepare(ctx, fp8_matrix(dit, i, k), use));
+    for (int i = 0; !dit->prepared_fp8 && i < dit->config.layers; i++) {
+        vmt_weight *matrices[DIT_BLOCK_MATRICES];
+        dit_block_matrices(dit, i, matrices);
+        for (int k = 0; k < DIT_PASS_MATRICES && dit_stream_stays(dit, i); k++)
+            VMT_TRY(vmt_weight_prepare(ctx, matrices[k], use));
+    }
     dit->prepared_fp8 = true;
     return VMT_OK;
 }
@@ -262,11 +247,12 @@ size_t vmt_dit_fp8_bytes(vmt_ctx *ctx, const vmt_dit *dit)
     const unsigned use = VMT_USE_LINEAR | VMT_USE_BACKWARD;
     size_t bytes = 0;
 
-    for (int64_t i = 0; i < dit->config.layers; i++)
-        for (int k = 0; k < FP8_MATRICES; k++) {
-            const vmt_weight *w = fp8_matrix(dit, i, k);
-            bytes += ctx->ops->weight_prepare_bytes(ctx, w, use | VMT_USE_FP8) -
-                     ctx->ops->weight_prepare_bytes(ctx, w, use);
-        }
+    for (int64_t i = 0; i < dit->config.layers; i++) {
+        vmt_weight *matrices[DIT_BLOCK_MATRICES];
+        dit_block_matrices(dit, i, matrices);
+        for (int k = 0; k < DIT_PASS_MATRICES; k++)
+            bytes += ctx->ops->weight_prepare_bytes(ctx, matrices[k], use | VMT_USE_FP8) -
+                     ctx->ops->weight_prepare_bytes(ctx, matrices[k], use);
+    }
     return bytes;
 }

@@ -178,13 +178,13 @@ vmt_ctx *golden_ctx(void **state)
     return test_ctx_open(target->backend, target->dtype);
 }
 
-int golden_backends_main(const struct CMUnitTest *tests, size_t count)
+static int run_on(struct target *targets, size_t target_count, const struct CMUnitTest *tests,
+                  size_t count)
 {
     enum { MAX_TESTS = 16 };
-    struct target targets[] = {{"ref", "f32"}, {"ref64", NULL}, {"cpu", "f32"}, {"cuda", "f32"}};
     int failed = 0;
 
-    for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
+    for (size_t i = 0; i < target_count; i++) {
         struct CMUnitTest own[MAX_TESTS];
         if (count > MAX_TESTS || !test_backend_built(targets[i].backend, targets[i].dtype))
             continue;
@@ -195,4 +195,19 @@ int golden_backends_main(const struct CMUnitTest *tests, size_t count)
         failed += _cmocka_run_group_tests(targets[i].backend, own, count, NULL, NULL);
     }
     return failed;
+}
+
+int golden_backends_main(const struct CMUnitTest *tests, size_t count)
+{
+    struct target targets[] = {{"ref", "f32"}, {"ref64", NULL}, {"cpu", "f32"}, {"cuda", "f32"}};
+
+    return run_on(targets, sizeof targets / sizeof *targets, tests, count);
+}
+
+int golden_dtypes_main(const struct CMUnitTest *tests, size_t count)
+{
+    struct target targets[] = {
+        {"ref", "f32"}, {"cpu", "f32"}, {"cpu", "bf16"}, {"cuda", "f32"}, {"cuda", "bf16"}};
+
+    return run_on(targets, sizeof targets / sizeof *targets, tests, count);
 }

@@ -38,6 +38,8 @@ void golden_check(golden *g, const char *name, const vmt_tensor *got, double tol
 /* Runs the tests on every backend of this build in float, and on ref64; each begins with
  * golden_ctx(state).  Returns main()'s exit code. */
 int golden_backends_main(const struct CMUnitTest *tests, size_t count);
+/* The same on every backend in each of its dtypes, without ref64. */
+int golden_dtypes_main(const struct CMUnitTest *tests, size_t count);
 vmt_ctx *golden_ctx(void **state);
 
 #endif

@@ -63,7 +63,7 @@ typedef struct cuda_block {
     cudaEvent_t event;
 } cuda_block;
 
-enum { CUDA_BLOCKS = 16 }; /* two layers of a text encoder and more */
+enum { CUDA_BLOCKS = 32 }; /* two layers of a text encoder, a block of the DiT twice, and more */
 
 enum { CUDA_STAGES = VMT_DOWNLOADS };
 
