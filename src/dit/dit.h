@@ -79,6 +79,10 @@ typedef struct vmt_dit_plan {
     int64_t timestep_count;
     int keep_blocks; /* a backward goes through at most so many whole blocks; -1: forward only */
     int recompute;   /* 0: all kept; 1: block inputs, attention output and log-sum-exp; 2: inputs */
+    int64_t ffn_rows; /* tokens that a feed-forward holds in its middle at a time; 0: all.  Another
+                         number may change the last bits of a backend whose products depend on the
+                         number of rows. */
+    bool spills;      /* from level 1 on what is kept of all but two blocks goes to the host */
     vmt_dit_local local;
     bool fp8;      /* in sampling, products with the blocks' matrices are linear_fp8 */
     int residuals; /* forwards whose residual can be held at once, 0..VMT_DIT_RESIDUALS */
@@ -90,6 +94,10 @@ void vmt_dit_run_close(vmt_ctx *ctx, vmt_dit_run *run);
 /* Bytes that vmt_dit_run_open takes: the same layout code on a measuring arena. */
 enum vmt_status vmt_dit_run_bytes(vmt_ctx *ctx, const vmt_dit *dit, const vmt_dit_plan *plan,
                                   size_t *bytes);
+
+/* Bytes of the host that it takes besides, with plan->spills. */
+enum vmt_status vmt_dit_run_spill_bytes(vmt_ctx *ctx, const vmt_dit *dit, const vmt_dit_plan *plan,
+                                        size_t *bytes);
 
 /* What the forwards from here on are for; VMT_DIT_SAMPLING until it is called.  A backward is of
  * its forward's pass. */

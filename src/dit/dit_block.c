@@ -199,6 +199,43 @@ static enum vmt_status cross_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, 
 
 /* ---- feed-forward */
 
+/* Tokens first..first+count-1 of the feed-forward, which holds as many of its wide rows at a time
+ * as plan.ffn_rows says. */
+typedef struct ffn_part {
+    vmt_tensor normed, hidden, branch, u; /* u.data NULL: not wanted */
+} ffn_part;
+
+static bool has_whole_u(const vmt_dit_run *run, const dit_saved *s)
+{
+    return s->u.data && s->u.shape[0] == run->tokens;
+}
+
+static ffn_part part_of(const vmt_dit_run *run, const dit_saved *s, int64_t first, int64_t count)
+{
+    return (ffn_part){.normed = vmt_slice(&run->normed, first, count),
+                      .hidden = vmt_slice(&run->hidden, 0, count),
+                      .branch = vmt_slice(&run->branch, first, count),
+                      .u = s->u.data ? vmt_slice(&s->u, has_whole_u(run, s) ? first : 0, count)
+                                     : s->u};
+}
+
+static int64_t part_length(const vmt_dit_run *run, int64_t first)
+{
+    const int64_t rest = run->tokens - first;
+    return rest < run->plan.ffn_rows ? rest : run->plan.ffn_rows;
+}
+
+static enum vmt_status feed_forward_rows(vmt_ctx *ctx, vmt_dit_run *run, const dit_block_weights *w,
+                                         ffn_part *p, bool whole)
+{
+    if (p->u.data && !run->is_fp8)
+        VMT_TRY(vmt_linear_gelu(ctx, &p->hidden, &p->u, &p->normed, &w->ffn_in));
+    else
+        VMT_TRY(product(ctx, run, &p->hidden, &p->normed, &w->ffn_in, VMT_EPILOGUE_GELU));
+    return whole ? product(ctx, run, &p->branch, &p->hidden, &w->ffn_out, VMT_EPILOGUE_NONE)
+                 : VMT_OK;
+}
+
 /* Ends with the norm that the next block begins with, in run->normed. */
 static enum vmt_status feed_forward(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_saved *s,
                                     vmt_tensor *y)
@@ -206,13 +243,15 @@ static enum vmt_status feed_forward(vmt_ctx *ctx, vmt_dit_run *run, int i, dit_s
     const dit_block_weights *w = &run->dit->blocks[i];
     const vmt_tensor gate = modulation(run, i, GATE2);
 
-    if (s->u.data && !run->is_fp8)
-        VMT_TRY(vmt_linear_gelu(ctx, &run->hidden, &s->u, &run->normed, &w->ffn_in));
-    else
-        VMT_TRY(product(ctx, run, &run->hidden, &run->normed, &w->ffn_in, VMT_EPILOGUE_GELU));
+    if (!y && !has_whole_u(run, s))
+        return VMT_OK; /* the backward makes u from run->normed, some rows at a time */
+    for (int64_t first = 0; first < run->tokens; first += run->plan.ffn_rows) {
+        ffn_part part = part_of(run, s, first, part_length(run, first));
+        VMT_TRY(feed_forward_rows(ctx, run, w, &part, y != NULL));
+    }
     if (!y)
         return VMT_OK;
-    VMT_TRY(product(ctx, run, &run->branch, &run->hidden, &w->ffn_out, VMT_EPILOGUE_NONE));
+    VMT_TRY(dit_spill_wait(ctx, run, i + 1)); /* y is in the slot of the block before */
     if (i + 1 == run->dit->config.layers)
         return vmt_gate_residual(ctx, y, &s->x2, &gate, &run->branch);
     const vmt_tensor shift = modulation(run, i + 1, SHIFT1);
@@ -231,8 +270,17 @@ static enum vmt_status feed_forward_backward(vmt_ctx *ctx, vmt_dit_run *run, int
     const vmt_tensor gate = modulation(run, i, GATE2);
 
     VMT_TRY(vmt_gate_residual_bwd(ctx, &run->dbranch, &gate, &run->dx));
-    VMT_TRY(vmt_linear_bwd_gelu(ctx, &run->du, &run->dbranch, &w->ffn_out, &s->u));
-    VMT_TRY(vmt_linear_bwd(ctx, &run->dnormed, &run->du, &w->ffn_in));
+    for (int64_t first = 0; first < run->tokens; first += run->plan.ffn_rows) {
+        const int64_t count = part_length(run, first);
+        ffn_part part = part_of(run, s, first, count);
+        vmt_tensor du = vmt_slice(&run->du, 0, count);
+        vmt_tensor dnormed = vmt_slice(&run->dnormed, first, count);
+        const vmt_tensor dbranch = vmt_slice(&run->dbranch, first, count);
+        if (!has_whole_u(run, s))
+            VMT_TRY(feed_forward_rows(ctx, run, w, &part, false));
+        VMT_TRY(vmt_linear_bwd_gelu(ctx, &du, &dbranch, &w->ffn_out, &part.u));
+        VMT_TRY(vmt_linear_bwd(ctx, &dnormed, &du, &w->ffn_in));
+    }
     return vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x2, &scale,
                                      run->dit->config.eps);
 }

@@ -68,8 +68,10 @@ typedef struct dit_saved {
     vmt_tensor cross_att;    /* [N, n, d] A */
     vmt_tensor cross_lse;    /* [n, N] R */
     vmt_tensor x2;           /* [N, D] R, after cross-attention */
-    vmt_tensor u;            /* [N, F] A, feed-forward before GELU */
+    vmt_tensor u; /* [N, F] A, feed-forward before GELU; recomputed: [plan.ffn_rows, F] */
 } dit_saved;
+
+enum { DIT_SPILL_SLOTS = 2 };
 
 struct vmt_dit_run {
     const vmt_dit *dit;
@@ -92,7 +94,7 @@ struct vmt_dit_run {
     vmt_tensor normed;          /* [N, D] A */
     int normed_for;             /* block whose first norm of its input is in `normed`; -1: none */
     vmt_tensor branch;          /* [N, D] A, what a gate adds */
-    vmt_tensor hidden;          /* [N, F] A, GELU of u */
+    vmt_tensor hidden;          /* [plan.ffn_rows, F] A, GELU of u, of some tokens at a time */
     dit_saved scratch;          /* aliased where a forward alone allows */
     vmt_tensor residuals[VMT_DIT_RESIDUALS]; /* [N, D] R, the first plan.residuals of them */
 
@@ -104,7 +106,8 @@ struct vmt_dit_run {
     vmt_tensor dnormed;    /* [N, D] R */
     vmt_tensor dlin;       /* [N, D] A */
     vmt_tensor dq, dk, dv; /* [N, n, d] A */
-    vmt_tensor du;         /* [N, F] A */
+    vmt_tensor du;         /* [plan.ffn_rows, F] A */
+    void *spilled;         /* memory of the host (dit_spill.c); NULL: none */
 
     enum vmt_dit_pass pass; /* of the next forward */
 
@@ -154,6 +157,19 @@ void dit_stream_drop(vmt_ctx *ctx, const vmt_dit *dit);
  */
 enum vmt_status dit_stream_lend(vmt_ctx *ctx, const vmt_dit *dit, const vmt_weight *weight);
 void dit_stream_return(vmt_ctx *ctx, const vmt_dit *dit, const vmt_weight *weight);
+
+/* ---- dit_spill.c: what is kept of blocks lies in slots, saved[i] in that of i % DIT_SPILL_SLOTS;
+ * each goes to the host behind its block and comes back before the block's backward. */
+
+size_t dit_spill_bytes(const vmt_dit_run *run);
+enum vmt_status dit_spill_open(vmt_ctx *ctx, vmt_dit_run *run);
+void dit_spill_close(vmt_ctx *ctx, vmt_dit_run *run);
+/* Block i of `count` is computed: its slot begins to be copied out. */
+enum vmt_status dit_spill_out(vmt_ctx *ctx, vmt_dit_run *run, int i, int count);
+/* Block i's slot begins to be filled again, when what was asked for so far is done; i < 0: none. */
+enum vmt_status dit_spill_back(vmt_ctx *ctx, vmt_dit_run *run, int i);
+/* What is computed from here on finds the copy of block i's slot done. */
+enum vmt_status dit_spill_wait(vmt_ctx *ctx, vmt_dit_run *run, int i);
 
 /* Fills the RoPE tables and the time embeddings of run->plan.timesteps. */
 enum vmt_status dit_tables_fill(vmt_ctx *ctx, vmt_dit_run *run);

@@ -102,7 +102,7 @@ typedef struct vmt_adamw {
     int64_t step; /* counted from 1 */
 } vmt_adamw;
 
-enum { VMT_DOWNLOADS = 4 };
+enum { VMT_DOWNLOADS = 4, VMT_SPILLS = 2 };
 
 /* ---------------------------------------------------------------- the ops
  *
@@ -120,6 +120,10 @@ typedef enum vmt_status vmt_op_download(vmt_ctx *, vmt_tensor *host, const vmt_t
  * never ended is forgotten.  NULL: _begin does all of it. */
 typedef enum vmt_status vmt_op_download_begin(vmt_ctx *, vmt_tensor *host, const vmt_tensor *x);
 typedef enum vmt_status vmt_op_download_end(vmt_ctx *, vmt_tensor *host);
+/* The bytes of x to spilled memory, and back: begun when all that was asked for so far is done,
+ * beside what is asked for next.  ticket: 0..VMT_SPILLS-1. */
+typedef enum vmt_status vmt_op_spill_out(vmt_ctx *, void *host, const vmt_tensor *x, int ticket);
+typedef enum vmt_status vmt_op_spill_back(vmt_ctx *, vmt_tensor *x, const void *host, int ticket);
 typedef enum vmt_status vmt_op_copy(vmt_ctx *, vmt_tensor *y, const vmt_tensor *x);
 typedef enum vmt_status vmt_op_zero(vmt_ctx *, vmt_tensor *y);
 /* *finite (host) = no element is NaN or infinite. */
@@ -415,6 +419,20 @@ typedef struct vmt_ops {
      * counts, where that is not next to none. */
     size_t (*attention_local_bytes)(vmt_ctx *, const vmt_local_geometry *geometry, int64_t heads,
                                     int64_t d, bool backward, size_t *scratch);
+
+    /* Bytes beside its tensors that a product of R with this weight takes where A is another dtype;
+     * NULL: next to none. */
+    size_t (*wide_bytes)(vmt_ctx *, const vmt_weight *weight);
+
+    /* Memory of the host for tensors that make room for others; pinned, where a device copies to
+     * and from it beside what it computes. */
+    void *(*spill_alloc)(vmt_ctx *, size_t bytes);
+    void (*spill_release)(vmt_ctx *, void *memory);
+    vmt_op_spill_out *spill_out;
+    vmt_op_spill_back *spill_back;
+    /* What is asked for from here on finds the last copy under the ticket done; NULL: copies are
+     * done when they return. */
+    enum vmt_status (*spill_wait)(vmt_ctx *, int ticket);
 
     vmt_op_upload *upload;
     vmt_op_download *download;

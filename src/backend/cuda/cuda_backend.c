@@ -23,6 +23,7 @@ static void close_cuda(vmt_ctx *ctx)
         cudaStreamSynchronize(state->weights);
     cuda_stages_close(state);
     cuda_blocks_close(state);
+    cuda_spills_close(state);
     cuda_plans_free(state);
     cuda_library_close(state);
     cuda_release(ctx, state->scratch.memory);
@@ -48,6 +49,12 @@ static void fill_table(vmt_ops *ops)
                      .release = cuda_release,
                      .close = close_cuda,
                      .free_bytes = cuda_free_bytes,
+                     .wide_bytes = cuda_wide_bytes,
+                     .spill_alloc = cuda_spill_alloc,
+                     .spill_release = cuda_spill_release,
+                     .spill_out = cuda_spill_out,
+                     .spill_back = cuda_spill_back,
+                     .spill_wait = cuda_spill_wait,
                      .upload = cuda_upload,
                      .download = cuda_download,
                      .download_begin = cuda_download_begin,

@@ -243,6 +243,11 @@ static enum vmt_status operands_of(vmt_ctx *ctx, operands *o, const vmt_weight *
                                    (cuda_view){view->matrix, ctx->act}, vmt_numel(&w->w)));
 }
 
+size_t cuda_wide_bytes(vmt_ctx *ctx, const vmt_weight *weight)
+{
+    return ctx->act == VMT_F32 ? 0 : cuda_padded((size_t)vmt_numel(&weight->w) * sizeof(float));
+}
+
 bool cuda_rounds_before_bias(const cuda_packed *view, enum vmt_dtype out, int64_t n, int64_t k)
 {
     return view->bias && out == VMT_BF16 && (n % 8 || k % 8);

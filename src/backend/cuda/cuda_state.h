@@ -74,6 +74,8 @@ typedef struct cuda_state {
     cudaStream_t weights; /* brings weights, beside what computes */
     cudaEvent_t brought;  /* the last one is there */
     cuda_block blocks[CUDA_BLOCKS];
+    cudaStream_t spills; /* copies to the host and back beside both; NULL until the first */
+    cudaEvent_t asked, spilled[VMT_SPILLS];
     cublasLtHandle_t blas;
     cuda_buffer workspace; /* of cuBLASLt */
     cuda_buffer scratch;   /* of the op at hand; grows to the largest need */
@@ -130,6 +132,14 @@ void cuda_block_give(vmt_ctx *ctx, void *memory, size_t bytes);
 void cuda_blocks_free(cuda_state *state);
 void cuda_blocks_close(cuda_state *state);
 
+/* ---- cuda_spill.c */
+void *cuda_spill_alloc(vmt_ctx *ctx, size_t bytes);
+void cuda_spill_release(vmt_ctx *ctx, void *memory);
+vmt_op_spill_out cuda_spill_out;
+vmt_op_spill_back cuda_spill_back;
+enum vmt_status cuda_spill_wait(vmt_ctx *ctx, int ticket);
+void cuda_spills_close(cuda_state *state);
+
 /* Bytes up to the next boundary of 256. */
 static inline size_t cuda_padded(size_t bytes)
 {
@@ -179,6 +189,8 @@ typedef struct cuda_packed {
 vmt_op_weight_prepare cuda_weight_prepare;
 size_t cuda_weight_prepare_bytes(vmt_ctx *ctx, const vmt_weight *weight, unsigned use);
 void cuda_weight_release(vmt_ctx *ctx, vmt_weight *weight);
+/* Scratch of a product of F32 with it where activations are BF16. */
+size_t cuda_wide_bytes(vmt_ctx *ctx, const vmt_weight *weight);
 /* VMT_E_INTERNAL naming the op when the weight was not prepared. */
 enum vmt_status cuda_weight_view(vmt_ctx *ctx, const vmt_weight *weight, const char *op,
                                  const cuda_packed **view);

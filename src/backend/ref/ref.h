@@ -125,6 +125,8 @@ void REF(flow_window_axis)(int32_t *entry, real centre, int64_t count, int64_t s
 #define REF_OP(name) vmt_op_##name REF(name)
 
 REF_OP(upload);
+REF_OP(spill_out);
+REF_OP(spill_back);
 REF_OP(zero);
 REF_OP(all_finite);
 REF_OP(mark_bad);

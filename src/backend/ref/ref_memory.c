@@ -171,6 +171,20 @@ enum vmt_status REF(upload)(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *host)
     return VMT_OK;
 }
 
+enum vmt_status REF(spill_out)(vmt_ctx *ctx, void *host, const vmt_tensor *x, int ticket)
+{
+    (void)ctx, (void)ticket;
+    memcpy(host, x->data, vmt_tensor_bytes(x));
+    return VMT_OK;
+}
+
+enum vmt_status REF(spill_back)(vmt_ctx *ctx, vmt_tensor *x, const void *host, int ticket)
+{
+    (void)ctx, (void)ticket;
+    memcpy(x->data, host, vmt_tensor_bytes(x));
+    return VMT_OK;
+}
+
 enum vmt_status REF(zero)(vmt_ctx *ctx, vmt_tensor *y)
 {
     (void)ctx;
