@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { FLAG, TEXT, WHOLE, REAL, PROGRESS };
+enum kind { FLAG, TEXT, WHOLE, REAL, BYTES, PROGRESS };
 
 typedef struct own_option {
     char group; /* letter of the commands that take it */
@@ -26,8 +26,8 @@ typedef struct own_option {
 
 /* m: model files, r: reference video, w: where to begin in it, k: its frames, a: its sound, z: a
  * video for its sound alone, t: transfer and generate, e: they, extract and bench methods, n:
- * motion files, o: output, c: computing, d: made-up models, h: they and bench, b: bench, i: info,
- * q: score
+ * motion files, u: commands that encode prompts, o: output, c: computing, d: made-up models, h:
+ * they and bench, b: bench, i: info, q: score
  */
 static const own_option own[] = {
     {'m', "model", 'm', "DIR",
@@ -52,6 +52,11 @@ static const own_option own[] = {
     {'n', "motion", 0, "FILE.fvm", "motion file (extract)", TEXT, AT(motion), 0, 0},
     {'e', "embeddings", 0, "FILE.safetensors", "prompts already encoded (embed), in place of text",
      TEXT, AT(embeddings), 0, 0},
+    {'u', "cache-dir", 0, "DIR|none",
+     "where encoded prompts are kept for later runs (default: ~/.cache/fastvmt)", TEXT,
+     AT(cache_dir), 0, 0},
+    {'u', "cache-size", 0, "SIZE", "what it may hold, such as 64M or 2G (default 512M); 0: nothing",
+     BYTES, AT(cache_bytes), 0, 1e15},
     {'t', "compare", 0, "VIDEO", "also write reference | result with the motion field", TEXT,
      AT(compare), 0, 0},
     {'t', "latent", 0, "FILE", "keep the final latent here (else dropped after the decode)", TEXT,
@@ -217,6 +222,22 @@ static bool parse_number(const own_option *o, const char *text, double *value)
            (o->kind == REAL || (double)(int64_t)*value == *value);
 }
 
+/* A size: a number, and K, M or G for 1024 of the one before it. */
+static bool parse_bytes(const own_option *o, const char *text, double *value)
+{
+    static const char units[] = "KMG";
+    char *end;
+
+    errno = 0;
+    *value = strtod(text, &end);
+    if (end == text || errno)
+        return false;
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        *value *= 1024;
+    return !end[unit ? 1 : 0] && *value >= o->low && *value <= o->high;
+}
+
 static enum vmt_status set_own(cli_options *options, const own_option *o, const char *text,
                                char *message, size_t size)
 {
@@ -241,6 +262,13 @@ static enum vmt_status set_own(cli_options *options, const own_option *o, const 
             *(int64_t *)(void *)field = (int64_t)number;
         else
             *(double *)(void *)field = number;
+        return VMT_OK;
+    case BYTES:
+        if (!parse_bytes(o, text, &number)) {
+            snprintf(message, size, "--%s %s: a size, such as 64M or 2G", o->name, text);
+            return VMT_E_ARG;
+        }
+        *(int64_t *)(void *)field = (int64_t)number;
         return VMT_OK;
     case PROGRESS:
         for (int i = 0; i < 3; i++)
@@ -327,6 +355,8 @@ enum vmt_status cli_parse(cli_options *options, const cli_command *command, int 
 
     *options = (cli_options){.command = command->name,
                              .crf = MEDIA_DEFAULT_CRF,
+                             .keeps_prompts = takes(command, 'u'),
+                             .cache_bytes = -1,
                              .stride = 1,
                              .argc = argc,
                              .argv = argv};

@@ -26,10 +26,12 @@ typedef struct cli_options {
     vmt_model_paths paths;
     const char *reference, *motion, *embeddings, *output, *preset, *backend, *dtype;
     const char *compare, *latent, *checkpoint_file, *resume, *fit, *damaged, *codec;
-    const char *preview_path;
+    const char *preview_path, *cache_dir;
     const char *shape, *text_shape, *vae_shape; /* make-model */
     const char *type;                           /* convert */
     int64_t threads, device, start, stride, crf, checkpoint, preview, seed_models, layers;
+    int64_t cache_bytes; /* -1: the library's choice */
+    bool keeps_prompts;  /* of the command: encodes prompts, and may take them from a run before */
     double start_seconds;
     bool nondeterministic;
     bool check, plan, quiet, verbose, overwrite, help, no_audio;

@@ -215,6 +215,10 @@ int cli_bench(cli_options *o)
         return cli_table(o);
     if (!strcmp(what, "reuse"))
         return cli_bench_reuse(o);
+    if (o->cache_dir || o->cache_bytes >= 0)
+        return cli_fail_text(VMT_E_ARG, "--cache-dir and --cache-size belong to bench table and "
+                                        "bench reuse");
+    o->keeps_prompts = false; /* what is measured is not to be found */
     if (o->operand_count > 1 || (*what && !transfer && !ops && strcmp(what, "methods") != 0))
         return cli_fail_text(
             VMT_E_ARG, "bench %s: bench takes nothing, ops, transfer, methods, reuse or table",

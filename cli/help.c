@@ -11,19 +11,19 @@ const cli_command cli_commands[] = {
      "      --size 832x480 --frames 81 --seed 7\n"
      "  fastvmt transfer -m models/tiny --motion swing.fvm -p \"a red car in the city\" -o "
      "car.mp4\n",
-     cli_transfer, "mrwkentoavscg"},
+     cli_transfer, "mrwkentouavscg"},
     {"generate", "-m MODEL -p PROMPT -o OUTPUT", "Makes a video from text alone.",
      "  fastvmt generate -m models/tiny -p \"a cat on grass\" -o cat.mp4\n", cli_transfer,
-     "mentovscg"},
+     "mentouvscg"},
     {"extract", "-m MODEL -r VIDEO -o MOTION.fvm",
      "Writes what a reference contributes, for any prompt and seed.",
      "  fastvmt extract -m models/tiny -r demo/refs/07_swing.mkv -o swing.fvm --ref-seed 1\n",
-     cli_extract, "mrwkeoscg"},
+     cli_extract, "mrwkeouscg"},
     {"show", "VIDEO --motion MOTION.fvm | -m MODEL, -o OUTPUT",
      "Draws a reference's motion field: arrows on the video | the same in colours.",
      "  fastvmt show demo/refs/07_swing.mkv --motion swing.fvm -o flow.mp4\n"
      "  fastvmt show demo/refs/07_swing.mkv -m models/tiny -o flow/%05d.png\n",
-     cli_show, "mrwkenovscgx"},
+     cli_show, "mrwkenouvscgx"},
     {"score", "VIDEO RESULT...",
      "Scores how results move like their reference: tracks, flow, camera, steadiness, looks.",
      "  fastvmt score demo/refs/07_swing.mkv out.mp4\n"
@@ -32,7 +32,7 @@ const cli_command cli_commands[] = {
      "  fastvmt score demo/refs/07_swing.mkv out.mp4 -m models/tiny    # attention flow, too\n"
      "  fastvmt score dog.mp4 lion.mp4 --clip clip-vit-base-patch32 -p \"a lion runs through "
      "snow\"\n",
-     cli_score, "mwkqscgx"},
+     cli_score, "mwkqsucgx"},
     {"encode", "-m MODEL -r VIDEO -o LATENT.safetensors", "Video to latent file.",
      "  fastvmt encode -m models/tiny -r clip.mp4 -o clip.latent.safetensors\n", cli_encode,
      "mrwkoscg"},
@@ -42,7 +42,7 @@ const cli_command cli_commands[] = {
     {"embed", "-m MODEL -p PROMPT -o PROMPT.safetensors",
      "Encodes prompts once, for machines without the text encoder (transfer --embeddings).",
      "  fastvmt embed -m Wan2.1-T2V-14B -p \"a lion runs through snow\" -o lion.safetensors\n",
-     cli_embed, "moscg"},
+     cli_embed, "mouscg"},
     {"info", "FILE|DIR",
      "Describes a model, a motion or latent file, a stored run, a video or a result.",
      "  fastvmt info models/tiny\n  fastvmt info out.mp4\n"
@@ -77,7 +77,7 @@ const cli_command cli_commands[] = {
      "  fastvmt bench methods -m models/tiny         # every method's parts and schedule\n"
      "  fastvmt bench reuse ref.mp4 -m models/tiny -p \"a fox on snow\" -o reuse\n"
      "  fastvmt bench table cases.jsonl -m models/tiny -o table --jobs 8\n",
-     cli_bench, "mebhscgx"},
+     cli_bench, "mebhuscgx"},
     {"completion", "bash|zsh|fish", "Prints the completion script of a shell.",
      "  source <(fastvmt completion bash)\n"
      "  fastvmt completion fish > ~/.config/fish/completions/fastvmt.fish\n",

@@ -82,15 +82,38 @@ enum vmt_status cli_fill_settings(cli_session *s, const char *method)
     return status;
 }
 
+/* Where encoded prompts are kept: as asked, else the user's folder for such things; NULL: nowhere,
+ * which is also for a user without a home. */
+static const char *cache_folder(const cli_options *o, char *place, size_t size)
+{
+    const char *caches = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+
+    if (!o->keeps_prompts || !o->cache_bytes)
+        return NULL;
+    if (o->cache_dir)
+        return strcmp(o->cache_dir, "none") ? o->cache_dir : NULL;
+    if (caches && caches[0] == '/')
+        snprintf(place, size, "%s/fastvmt", caches);
+    else if (home && home[0] == '/')
+        snprintf(place, size, "%s/.cache/fastvmt", home);
+    else
+        return NULL;
+    return place;
+}
+
 int cli_session_open(cli_session *s, cli_options *options, bool with_model)
 {
+    char place[4096];
     const vmt_config config = {.backend = options->backend,
                                .dtype = options->dtype,
                                .threads = (int)options->threads,
                                .device = (int)options->device,
                                .nondeterministic = options->nondeterministic,
                                .log = print_log,
-                               .log_user = options};
+                               .log_user = options,
+                               .cache_dir = cache_folder(options, place, sizeof place),
+                               .cache_bytes =
+                                   options->cache_bytes > 0 ? (uint64_t)options->cache_bytes : 0};
 
     *s = (cli_session){.options = options};
     if (options->fit && strcmp(options->fit, "crop") && strcmp(options->fit, "pad") &&

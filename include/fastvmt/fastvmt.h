@@ -93,6 +93,10 @@ typedef struct vmt_config {
     int threads;     /* 0: every core this process may use */
     vmt_log_fn *log; /* may be NULL */
     void *log_user;
+    /* folder in which encoded prompts are kept for later runs (docs/text.md), made when one is;
+     * copied; NULL: they are not kept */
+    const char *cache_dir;
+    uint64_t cache_bytes; /* what it may hold; those used longest ago go first; 0: 512 MiB */
 } vmt_config;
 
 /**

@@ -26,6 +26,9 @@ struct vmt_ctx {
     int threads;               /* >= 1 */
     int device;                /* of backend cuda, from 0 */
     bool nondeterministic;     /* backend cuda: sums may be added in an order of chance */
+    char machine[192];         /* what computes, as far as bits depend on it; of the backend */
+    char *cache_dir;           /* folder of what is kept from run to run; owned; NULL: none */
+    uint64_t cache_bytes;      /* what it may hold */
     atomic_int cancelled;      /* set by vmt_cancel, seen at the next block */
     vmt_log_fn *log;           /* may be NULL */
     void *log_user;

@@ -58,6 +58,10 @@ enum vmt_status vmt_tensor_file_meta_real(vmt_ctx *ctx, const vmt_tensor_file *f
  * give the same text, whatever the container. */
 void vmt_tensor_file_hash(const vmt_tensor_file *file, char text[65]);
 
+/* When and how large the files under it were last written, as 64 hex digits and a NUL: what a hash
+ * of samples does not see, a weight that was mended in the middle, changes this. */
+void vmt_tensor_file_stamp(const vmt_tensor_file *file, char text[65]);
+
 /* Reads all of the file, which opening does not: checksums where the container has them (.pth), and
  * that every value is finite.  Errors: VMT_E_FORMAT (a checksum differs), VMT_E_NUMERIC. */
 enum vmt_status vmt_tensor_file_check(vmt_ctx *ctx, const vmt_tensor_file *file);

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     SAMPLE = 4096, /* bytes from each end of a tensor: two pages of a mapped file */
@@ -63,5 +64,20 @@ void vmt_tensor_file_hash(const vmt_tensor_file *file, char text[65])
         }
     }
     advise_all(file, VMT_READ_ANY);
+    vmt_sha256_text(&hash, text);
+}
+
+void vmt_tensor_file_stamp(const vmt_tensor_file *file, char text[65])
+{
+    const vmt_mapped_file *maps = file->maps.items;
+    vmt_sha256 hash;
+
+    vmt_sha256_init(&hash);
+    for (size_t i = 0; i < file->maps.count; i++) {
+        struct stat info = {0};
+        (void)fstat(maps[i].fd, &info);
+        const int64_t stamp[3] = {info.st_size, info.st_mtim.tv_sec, info.st_mtim.tv_nsec};
+        vmt_sha256_add(&hash, stamp, sizeof stamp);
+    }
     vmt_sha256_text(&hash, text);
 }

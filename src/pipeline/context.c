@@ -28,6 +28,9 @@ enum vmt_status vmt_ctx_open(vmt_ctx **result, const vmt_config *config)
     ctx->nondeterministic = config->nondeterministic != 0;
     ctx->log = config->log;
     ctx->log_user = config->log_user;
+    ctx->cache_bytes = config->cache_bytes ? config->cache_bytes : 512U << 20;
+    if (config->cache_dir && !(ctx->cache_dir = strdup(config->cache_dir)))
+        return vmt_fail(ctx, VMT_E_MEMORY, "out of memory");
     VMT_TRY(vmt_backend_open(ctx, config->backend, config->dtype));
     vmt_log(ctx, VMT_LOG_DEBUG, "backend %s, activations %s, threads %d", ctx->ops->name,
             vmt_dtype_name(ctx->act), ctx->threads);
@@ -40,6 +43,7 @@ void vmt_ctx_close(vmt_ctx *ctx)
         return;
     if (ctx->ops)
         ctx->ops->close(ctx);
+    free(ctx->cache_dir);
     free(ctx);
 }
 

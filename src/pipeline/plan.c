@@ -4,6 +4,7 @@
  */
 #include "pipeline/record.h"
 #include "pipeline/sample.h"
+#include "pipeline/texts.h"
 
 #include <string.h>
 
@@ -63,7 +64,8 @@ static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_s
     plan->guided_steps = (int32_t)needs.guided;
     plan->forwards = (int32_t)needs.forwards;
     plan->gradients = (int32_t)vmt_reuse_gradients(&s->motion, needs.guided);
-    if (m->text && kind.from_text) {
+    const bool texts_needed[VMT_TEXT_COUNT] = {true, s->cfg_scale != 1.0F, kind.from_clip};
+    if (m->text && kind.from_text && !vmt_texts_kept(ctx, m, s, texts_needed)) {
         const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
         const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};
         VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, texts, VMT_TEXT_COUNT, &bytes, &mapped));

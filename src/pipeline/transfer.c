@@ -6,7 +6,7 @@
 #include "pipeline/sample.h"
 
 #include "pipeline/local_settings.h"
-#include "text/prompt.h"
+#include "pipeline/texts.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -41,83 +41,15 @@ static run new_run(const vmt_model *model, const vmt_settings *settings, const v
 
 /* ---- text */
 
-/* Names in an embeddings file. */
-static const char *const text_names[VMT_TEXT_COUNT] = {"prompt", "negative", "null"};
-
-/* The prompts of `which` into rows, in one pass over the encoder's weights. */
-static enum vmt_status encode_texts(vmt_ctx *ctx, run *r, const vmt_tokenizer *tokenizer,
-                                    const enum vmt_run_text *which, int64_t count)
-{
-    const char *const all[VMT_TEXT_COUNT] = {[VMT_TEXT_PROMPT] = r->settings->prompt,
-                                             [VMT_TEXT_NEGATIVE] = r->settings->negative,
-                                             [VMT_TEXT_EMPTY] = ""};
-    const char *texts[VMT_TEXT_COUNT] = {0};
-    vmt_prompt prompts[VMT_TEXT_COUNT];
-
-    for (int64_t i = 0; i < count; i++)
-        texts[i] = all[which[i]];
-    VMT_TRY(vmt_prompt_encode(ctx, prompts, texts, count, tokenizer, r->model->text,
-                              vmt_reporter_vae, &r->reporter));
-    for (int64_t i = 0; i < count; i++) {
-        r->texts[which[i]] = (vmt_text_rows){prompts[i].rows, prompts[i].count};
-        prompts[i].rows = NULL; /* now the run's */
-        vmt_prompt_free(&prompts[i]);
-    }
-    return VMT_OK;
-}
-
-/* Prompts that another run has encoded. */
-static enum vmt_status read_texts(vmt_ctx *ctx, run *r, const bool needed[VMT_TEXT_COUNT])
-{
-    const vmt_dit_config *c = &r->model->dit_config;
-    vmt_prompt_embeddings file;
-    enum vmt_status status = VMT_OK;
-
-    VMT_TRY(vmt_prompt_embeddings_read(ctx, &file, r->io->embeddings, c->text_dim, c->text_len));
-    vmt_prompt *const prompts[VMT_TEXT_COUNT] = {[VMT_TEXT_PROMPT] = &file.prompt,
-                                                 [VMT_TEXT_NEGATIVE] = &file.negative,
-                                                 [VMT_TEXT_EMPTY] = &file.null};
-    for (int i = 0; i < VMT_TEXT_COUNT && status == VMT_OK; i++) {
-        if (!needed[i])
-            continue;
-        if (!prompts[i]->rows)
-            status = vmt_fail(ctx, VMT_E_FORMAT, "%s: no tensor \"%s\", which this run needs",
-                              r->io->embeddings, text_names[i]);
-        r->texts[i] = (vmt_text_rows){prompts[i]->rows, prompts[i]->count};
-        prompts[i]->rows = NULL; /* now the run's */
-    }
-    vmt_prompt_embeddings_free(&file);
-    return status;
-}
-
-/* The needed ones of the three, encoded in one pass. */
-static enum vmt_status encode_needed(vmt_ctx *ctx, run *r, const bool needed[VMT_TEXT_COUNT])
-{
-    enum vmt_run_text which[VMT_TEXT_COUNT];
-    vmt_tokenizer *tokenizer = NULL;
-    int64_t count = 0;
-
-    for (int i = 0; i < VMT_TEXT_COUNT; i++)
-        if (needed[i])
-            which[count++] = (enum vmt_run_text)i;
-    VMT_TRY(vmt_model_require(ctx, r->model, VMT_PART_TEXT));
-    if (!r->model->tokenizer)
-        return vmt_fail(
-            ctx, VMT_E_MODEL,
-            "the model has no tokenizer: name its file (spiece.model) with --tokenizer");
-    VMT_TRY(vmt_tokenizer_open(ctx, &tokenizer, r->model->tokenizer));
-    const enum vmt_status status = encode_texts(ctx, r, tokenizer, which, count);
-    vmt_tokenizer_close(tokenizer);
-    return status;
-}
-
 static enum vmt_status text_phase(vmt_ctx *ctx, run *r, bool samples, bool extracts)
 {
     const bool needed[VMT_TEXT_COUNT] = {samples, samples && r->settings->cfg_scale != 1.0F,
                                          extracts};
 
     VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_TEXT, r->model->text_config.layers, 1));
-    return r->io->embeddings ? read_texts(ctx, r, needed) : encode_needed(ctx, r, needed);
+    return r->io->embeddings
+               ? vmt_texts_read(ctx, r->texts, r->model, needed, r->io->embeddings)
+               : vmt_texts_encode(ctx, r->texts, r->model, r->settings, needed, &r->reporter);
 }
 
 /* ---- encode */
@@ -506,7 +438,7 @@ static enum vmt_status write_texts(vmt_ctx *ctx, const run *r, const char *path)
     for (int i = 0; i < VMT_TEXT_COUNT && status == VMT_OK; i++) {
         const vmt_tensor host = vmt_tensor_over(
             r->texts[i].rows, VMT_F32, VMT_SHAPE(r->texts[i].count, r->model->text_config.dim));
-        status = vmt_record_tensor(ctx, &record, text_names[i], &host);
+        status = vmt_record_tensor(ctx, &record, vmt_text_names[i], &host);
     }
     if (status == VMT_OK)
         status = vmt_record_write(ctx, &record, path);
@@ -520,7 +452,7 @@ enum vmt_status vmt_embed_prompts(vmt_ctx *ctx, const vmt_model *model,
 {
     static const bool all[VMT_TEXT_COUNT] = {true, true, true};
     run r = new_run(model, settings, io);
-    enum vmt_status status = encode_needed(ctx, &r, all);
+    enum vmt_status status = vmt_texts_encode(ctx, r.texts, model, settings, all, &r.reporter);
 
     if (status == VMT_OK)
         status = write_texts(ctx, &r, path);

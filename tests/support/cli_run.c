@@ -78,6 +78,8 @@ cli_result command_run(const char *const *argv, int timeout)
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, output, 1);
     posix_spawn_file_actions_adddup2(&actions, errors, 2);
+    unsetenv("HOME"); /* nothing of the user's, and nothing kept from an earlier test */
+    unsetenv("XDG_CACHE_HOME");
     union {
         const char *const *in;
         char *const *out;

@@ -10,6 +10,7 @@
 #ifdef FASTVMT_CPU_X86
 #include <cpuid.h>
 #endif
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -215,6 +216,10 @@ enum vmt_status vmt_backend_cpu_open(vmt_ctx *ctx)
     }
     ctx->real = VMT_F32;
     ctx->ops = &state->ops;
+    const dnnl_version_t *dnnl = dnnl_version();
+    snprintf(ctx->machine, sizeof ctx->machine, "%s, oneDNN %d.%d.%d %s, isa %x", state->level,
+             dnnl->major, dnnl->minor, dnnl->patch, dnnl->hash,
+             (unsigned)dnnl_get_effective_cpu_isa());
     vmt_log(ctx, VMT_LOG_DEBUG, "backend cpu: kernels %s, attention by %s, %d threads",
             state->level, state->dnnl_attention && ctx->act == VMT_BF16 ? "oneDNN" : "own products",
             ctx->threads);

@@ -132,6 +132,19 @@ static enum vmt_status open_state(vmt_ctx *ctx, cuda_state *state)
     return cuda_check(ctx, "open", error);
 }
 
+static void name_machine(vmt_ctx *ctx, const cuda_state *state)
+{
+    struct cudaDeviceProp p;
+    int driver = 0, runtime = 0;
+
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    if (cudaGetDeviceProperties(&p, state->device) == cudaSuccess)
+        snprintf(ctx->machine, sizeof ctx->machine,
+                 "%.80s, %d.%d, %d multiprocessors, driver %d, runtime %d, cuBLASLt %zu", p.name,
+                 p.major, p.minor, p.multiProcessorCount, driver, runtime, cublasLtGetVersion());
+}
+
 static enum vmt_status open_cuda(vmt_ctx *ctx, int device)
 {
     void *memory = NULL;
@@ -153,6 +166,7 @@ static enum vmt_status open_cuda(vmt_ctx *ctx, int device)
         return status;
     }
     ctx->ops = &state->ops;
+    name_machine(ctx, state);
     return VMT_OK;
 }
 
