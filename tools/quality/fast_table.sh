@@ -20,6 +20,14 @@ python3 - "$what" "$clips" "${Y4M:-}" "${SEEDS:-}" >"$out/manifest.jsonl" <<'PYT
 import json, pathlib, sys
 
 what, folder, y4m, seeds = sys.argv[1:5]
+
+
+def moved(name, first, last=None):
+    """GUIDEDxG: each of the G gradients of a guided step moves the latent once; the rate falls from `first` towards `last`."""
+    guided, count = map(int, name.split("x"))
+    return {"guided-steps": guided, "inner-steps": count, "grad-reuse-interval": 1, "lr-first": first, "lr-last": first if last is None else last}
+
+
 arms = {"exact": {}, "none": {}}
 if what == "choose":
     arms |= {f"interval {n}": {"grad-reuse-interval": n} for n in (1, 2, 4, 5, 10)}
@@ -34,11 +42,24 @@ if what == "choose":
     arms |= {"cache 0.2, cfg-until 0.4": {"cache": 0.2, "cfg-until": 0.4}, "steps 19": {"steps": 19, "guided-steps": 9}, "fp8": {"fp8": "on"}}
     arms |= {f"reuse steps {n}": {"reuse": "steps", "reuse-steps": n} for n in (2, 3, 4)}
     arms |= {f"reuse adaptive {c}": {"reuse": "adaptive", "reuse-steps": 4, "reuse-cosine": c} for c in (0.5, 0.7, 0.9)}
+    moves = {"12x1": [(.05,), (.085,), (.13,), (.18,)], "15x1": [(.085,), (.12,)], "18x1": [(.06,), (.085,), (.11,)], "22x1": [(.07,)],
+             "9x1": [(.13,)], "12x2": [(.03,), (.045, .035), (.05,), (.06, 0)], "9x2": [(.06,)], "10x2": [(.06, .04)],
+             "6x2": [(.1, .04)], "12x3": [(.035, .02)]}
+    arms |= {f"{n} {' '.join(map(str, m))}": moved(n, *m) for n, all_moves in moves.items() for m in all_moves}
+    arms |= {f"{n} b {b} {x} {y}": moved(n, x, y) | {"beta1": b}
+             for n, b, x, y in (("12x2", 0, .045, .035), ("12x2", 0, .06, 0), ("12x2", .5, .045, .035), ("12x2", .5, .06, 0), ("12x3", .5, .045, .01))}
+    arms |= {f"{n} carried b {b1} {b2} {x}": moved(n, x) | {"adamw-state": "carry", "beta1": b1, "beta2": b2}
+             for n, x, b1, b2 in (("12x1", .085, .9, .999), ("12x1", .085, 0, .9), ("12x1", .085, .5, .7), ("12x1", .085, .5, .9),
+                                  ("12x1", .13, .5, .9), ("15x1", .085, .5, .7), ("18x1", .085, .5, .7))}
+    arms |= {f"{n}, steps 2 {x}": moved(n, x) | {"reuse": "steps", "reuse-steps": 2} for n, x in (("18x1", .05), ("18x1", .085), ("22x1", .04))}
+    arms |= {"18x1, ref 2 0.085": moved("18x1", .085) | {"ref-interval": 2}}
     arms |= {"reuse steps 2, carried": {"reuse": "steps", "reuse-steps": 2, "adamw-state": "carry"}, "reference every 2": {"ref-interval": 2}}
 else:
     arms |= {"fast": {"mode": "fast"}, "velocity 0.2": {"cache": 0.2, "cache-scale": "measured"}}
     arms |= {"residual 0.16": {"cache": 0.16, "cache-from": "residual", "cache-scale": "measured"}}
     arms |= {"local 78%,100%,100%": {"attention": "local", "attention-window": "78%,100%,100%"}}
+    cache = {"cache": 0.2, "cache-scale": "measured"}
+    arms |= {"12x2, cache": moved("12x2", .045, .035) | {"beta1": .5} | cache, "18x1, cache": moved("18x1", .06) | cache}
 clips = json.loads((pathlib.Path(folder) / "clips.json").read_text())
 for seed in range(1, int(seeds or (4 if what == "choose" else 17)) + 1):
     for clip in clips:
