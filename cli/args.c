@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { FLAG, TEXT, WHOLE, REAL, BYTES, PROGRESS };
+enum kind { FLAG, TEXT, WHOLE, REAL, BYTES, PROGRESS, LORA };
 
 typedef struct own_option {
     char group; /* letter of the commands that take it */
@@ -37,6 +37,9 @@ static const own_option own[] = {
     {'m', "vae", 0, "FILE", "VAE weights", TEXT, AT(paths.vae), 0, 0},
     {'m', "text", 0, "FILE", "text encoder weights", TEXT, AT(paths.text), 0, 0},
     {'m', "tokenizer", 0, "FILE.model", "spiece.model", TEXT, AT(paths.tokenizer), 0, 0},
+    {'m', "lora", 0, "FILE[:WEIGHT]",
+     "a LoRA for the transformer (weight 1); may be given several times", LORA, AT(paths.loras), 0,
+     0},
     {'r', "reference", 'r', "VIDEO",
      "whose motion to take: a video, a folder of pictures, or - (Y4M)", TEXT, AT(reference), 0, 0},
     {'z', "reference", 'r', "VIDEO", "the run's reference, for its sound", TEXT, AT(reference), 0,
@@ -238,6 +241,20 @@ static bool parse_bytes(const own_option *o, const char *text, double *value)
     return !end[unit ? 1 : 0] && *value >= o->low && *value <= o->high;
 }
 
+static enum vmt_status add_lora(const char **loras, const char *text, char *message, size_t size)
+{
+    int i = 0;
+
+    while (i < VMT_MAX_LORAS && loras[i])
+        i++;
+    if (i == VMT_MAX_LORAS) {
+        snprintf(message, size, "more than %d times --lora", VMT_MAX_LORAS);
+        return VMT_E_ARG;
+    }
+    loras[i] = text;
+    return VMT_OK;
+}
+
 static enum vmt_status set_own(cli_options *options, const own_option *o, const char *text,
                                char *message, size_t size)
 {
@@ -270,6 +287,8 @@ static enum vmt_status set_own(cli_options *options, const own_option *o, const 
         }
         *(int64_t *)(void *)field = (int64_t)number;
         return VMT_OK;
+    case LORA:
+        return add_lora((const char **)(void *)field, text, message, size);
     case PROGRESS:
         for (int i = 0; i < 3; i++)
             if (!strcmp(text, ((const char *const[]){"bar", "json", "none"})[i])) {

@@ -15,6 +15,16 @@ static bool add_text(cJSON *object, const char *key, const char *value)
     return !value || cJSON_AddStringToObject(object, key, value) != NULL;
 }
 
+static bool add_loras(cJSON *files, const char *const *loras)
+{
+    cJSON *list = loras[0] ? cJSON_AddArrayToObject(files, "lora") : NULL;
+
+    for (int i = 0; list && i < VMT_MAX_LORAS && loras[i]; i++)
+        if (!cJSON_AddItemToArray(list, cJSON_CreateString(loras[i])))
+            return false;
+    return !loras[0] || list;
+}
+
 static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
 {
     const cli_options *o = s->options;
@@ -24,7 +34,7 @@ static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
                  add_text(files, "model", o->paths.dir) && add_text(files, "dit", o->paths.dit) &&
                  add_text(files, "vae", o->paths.vae) && add_text(files, "text", o->paths.text) &&
                  add_text(files, "tokenizer", o->paths.tokenizer) &&
-                 add_text(files, "reference", o->reference) &&
+                 add_loras(files, o->paths.loras) && add_text(files, "reference", o->reference) &&
                  add_text(files, "motion", o->motion) &&
                  add_text(files, "embeddings", o->embeddings) &&
                  add_text(files, "output", o->output) && add_text(files, "fit", o->fit) &&
@@ -117,13 +127,29 @@ void cli_print_word(const char *word, FILE *to)
     fputc('\'', to);
 }
 
+/* " --name value" as a shell reads it; a text that is empty is left out. */
+static void print_option(const char *name, const cJSON *value, FILE *to)
+{
+    if (cJSON_IsString(value) && !*value->valuestring)
+        return;
+    fputs(" --", to);
+    cli_print_word(name, to);
+    if (cJSON_IsTrue(value))
+        return;
+    fputc(' ', to);
+    if (cJSON_IsString(value))
+        cli_print_word(value->valuestring, to);
+    else
+        fprintf(to, "%.15g", value->valuedouble);
+}
+
 bool cli_print_command(const char *json, FILE *to)
 {
     cJSON *root = cJSON_Parse(json);
     const cJSON *command = cJSON_GetObjectItemCaseSensitive(root, "command");
     const cJSON *lists[2] = {cJSON_GetObjectItemCaseSensitive(root, "files"),
                              cJSON_GetObjectItemCaseSensitive(root, "settings")};
-    const cJSON *program = cJSON_GetObjectItemCaseSensitive(root, "program"), *item;
+    const cJSON *program = cJSON_GetObjectItemCaseSensitive(root, "program"), *item, *each;
     const bool ours = cJSON_IsString(program) && !strcmp(program->valuestring, "fastvmt") &&
                       cJSON_IsString(command) && cJSON_IsObject(lists[0]) &&
                       cJSON_IsObject(lists[1]);
@@ -134,17 +160,10 @@ bool cli_print_command(const char *json, FILE *to)
         for (int i = 0; i < 2; i++)
             cJSON_ArrayForEach(item, lists[i])
             {
-                if (cJSON_IsString(item) && !*item->valuestring)
-                    continue;
-                fputs(" --", to);
-                cli_print_word(item->string, to);
-                if (cJSON_IsTrue(item))
-                    continue;
-                fputc(' ', to);
-                if (cJSON_IsString(item))
-                    cli_print_word(item->valuestring, to);
-                else
-                    fprintf(to, "%.15g", item->valuedouble);
+                if (!cJSON_IsArray(item))
+                    print_option(item->string, item, to);
+                for (each = cJSON_IsArray(item) ? item->child : NULL; each; each = each->next)
+                    print_option(item->string, each, to);
             }
         fputc('\n', to);
     }

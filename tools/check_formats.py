@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Small random models made, saved and run by the libraries whose formats they are; fastvmt's results beside theirs.
 
-    python3 -m venv env && env/bin/pip install torch diffusers transformers safetensors gguf
+    python3 -m venv env && env/bin/pip install torch diffusers peft transformers safetensors gguf
     env/bin/python tools/check_formats.py build/release/fastvmt OUT [--fixtures tests/data/formats]
 
 Prints a line per part and format: the largest difference, relative to the largest value.  Needs a developer's machine, not CI:
@@ -15,7 +15,9 @@ import subprocess
 import gguf
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from transformers import UMT5Config, UMT5EncoderModel
 
@@ -46,18 +48,18 @@ def random(shape, seed):
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def write_case(folder, kind, weights, tensors, meta=None):
+def write_case(folder, kind, weights, tensors, meta=None, name="case"):
     """A case of `fastvmt probe` beside the weights."""
     meta = {"kind": kind, "weights": weights, **(meta or {})}
     if (folder / "config.json").exists():
         meta["config"] = "config.json"
-    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / "case.safetensors", metadata=meta)
+    save_file({k: v.contiguous() for k, v in tensors.items()}, folder / f"{name}.safetensors", metadata=meta)
 
 
-def compare(program, folder, what, lines):
+def compare(program, folder, what, lines, name="case"):
     out = folder / "out.safetensors"
-    subprocess.run([program, "probe", *BACKEND, folder / "case.safetensors", "-o", out], check=True)
-    case, got = load_file(folder / "case.safetensors"), load_file(out)
+    subprocess.run([program, "probe", *BACKEND, folder / f"{name}.safetensors", "-o", out], check=True)
+    case, got = load_file(folder / f"{name}.safetensors"), load_file(out)
     for name, expected in case.items():
         if name.startswith("out."):
             expected = expected.double()
@@ -262,6 +264,66 @@ def check_diffusers(program, out, lines):
         compare(program, folder, f"diffusers' {name}" if kind != "umt5" else "transformers' text_encoder", lines)
 
 
+# ---------------------------------------------------------------- LoRA
+
+MATRICES = ["attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0", "attn2.to_q", "attn2.to_k", "attn2.to_v", "attn2.to_out.0",
+            "ffn.net.0.proj", "ffn.net.2"]
+LORA_WEIGHT = 0.75
+
+
+def lora_tensors(model, rank, seed, module_name, ends, alpha=None, bias=None, more=()):
+    """Random pairs for every matrix of the blocks, under the names of a style."""
+    tensors = {}
+    for i, module in enumerate([f"blocks.{b}.{m}" for b in range(model.config.num_layers) for m in MATRICES] + list(more)):
+        out, in_ = model.get_submodule(module).weight.shape
+        name = module_name(module)
+        tensors[f"{name}.{ends[0]}"] = random((rank, in_), seed + 10 * i) / in_ ** 0.5
+        tensors[f"{name}.{ends[1]}"] = random((out, rank), seed + 10 * i + 1) / rank ** 0.5
+        if alpha and module not in more:  # diffusers reads no alpha but the blocks'
+            tensors[f"{name}.alpha"] = torch.tensor(alpha)
+        if bias:
+            tensors[f"{name}.{bias}"] = 0.2 * random((out,), seed + 10 * i + 2)
+    return tensors
+
+
+def official(module):
+    return renamed(module + ".", OFFICIAL_DIT)[:-1]
+
+
+def write_lora_of_peft(model, folder):
+    """As diffusers' training scripts do: an adapter of PEFT, saved with the pipeline's writer."""
+    config = LoraConfig(r=3, lora_alpha=5, target_modules=[m for m in MATRICES] + ["proj_out", "time_proj"])
+    model.add_adapter(config)
+    with torch.no_grad():
+        for i, (name, p) in enumerate(p for p in model.named_parameters() if "lora_" in p[0]):
+            p.copy_(random(p.shape, 900 + i) / p.shape[1] ** 0.5)
+    WanPipeline.save_lora_weights(folder, transformer_lora_layers=get_peft_model_state_dict(model), weight_name="diffusers.lora.safetensors",
+                                  transformer_lora_adapter_metadata=config.to_dict() | {"target_modules": sorted(config.target_modules)})
+    model.unload_lora()
+
+
+def check_lora(program, out, lines):
+    folder = out / "lora"
+    folder.mkdir(parents=True)
+    make_transformer().to(torch.bfloat16).save_pretrained(folder)
+    down_up = ("lora_down.weight", "lora_up.weight")
+    model = make_transformer()
+    write_lora_of_peft(model, folder)
+    save_file(lora_tensors(model, 4, 500, lambda m: "lora_unet_" + official(m).replace(".", "_"), down_up, alpha=2.0),
+              folder / "musubi.lora.safetensors")
+    save_file(lora_tensors(model, 2, 700, lambda m: "diffusion_model." + official(m), down_up, alpha=3.0, bias="diff_b",
+                           more=["proj_out", "condition_embedder.time_proj", "condition_embedder.text_embedder.linear_1",
+                                 "condition_embedder.text_embedder.linear_2"]), folder / "comfy.lora.safetensors")
+    for style in ("diffusers", "musubi", "comfy"):
+        model, file = make_transformer(), f"{style}.lora.safetensors"
+        layers, meta = WanPipeline.lora_state_dict(str(folder), weight_name=file, return_lora_metadata=True)
+        model.load_lora_adapter(layers, prefix="transformer", adapter_name="a", metadata=meta)
+        model.set_adapters(["a"], [LORA_WEIGHT])
+        write_case(folder, "dit", "diffusion_pytorch_model.safetensors", run_transformer(model),
+                   {"block": "0", "lora": file, "lora_weight": str(LORA_WEIGHT)}, style)
+        compare(program, folder, f"LoRA, {style}", lines, style)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program", type=pathlib.Path)
@@ -274,6 +336,7 @@ def main():
     check_gguf(args.program.resolve(), args.out, lines)
     write_blocks(args.out / "gguf")
     check_comfy(args.program.resolve(), args.out, lines)
+    check_lora(args.program.resolve(), args.out, lines)
     for what, tensor, worst in lines:
         print(f"{what:40} {tensor:16} {worst:.2e}")
     if args.fixtures:

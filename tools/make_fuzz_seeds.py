@@ -290,6 +290,19 @@ def main():
     write("gguf", "folded", gguf([("patch_embedding.weight", 0, [2, 2, 1, 4], 0), ("patch_embedding.bias", 0, [2], 64),
                                   ("head.modulation", 0, [1], 96)], 128, [("comfy.gguf.orig_shape.patch_embedding.weight",
                                                                            [2, 2, 1, 2, 2])]))
+    write("lora", "musubi", safetensors(
+        [("lora_unet_blocks_0_self_attn_q.lora_down.weight", "F32", [2, 36]), ("lora_unet_blocks_0_self_attn_q.lora_up.weight", "F32", [36, 2]),
+         ("lora_unet_blocks_0_self_attn_q.alpha", "F32", [])], values=small_values))
+    write("lora", "diffusers", safetensors(
+        [("transformer.blocks.1.attn2.to_out.0.lora_A.weight", "F32", [1, 36]), ("transformer.blocks.1.attn2.to_out.0.lora_B.weight", "F32", [36, 1]),
+         ("transformer.blocks.1.attn2.to_out.0.lora_B.bias", "F32", [36])],
+        {"lora_adapter_metadata": '{"transformer.lora_alpha": 2, "transformer.r": 1, "transformer.use_rslora": true}'}, values=small_values))
+    write("lora", "comfy", safetensors(
+        [("diffusion_model.head.head.diff", "F32", [64, 36]), ("diffusion_model.head.head.diff_b", "F32", [64]),
+         ("diffusion_model.blocks.2.modulation.diff", "F32", [1, 6, 36]), ("diffusion_model.blocks.3.norm3.diff_b", "F32", [36]),
+         ("diffusion_model.img_emb.proj.1.diff_b", "F32", [2]), ("diffusion_model.blocks.0.ffn.0.alpha", "I64", [1]),
+         ("diffusion_model.blocks.0.ffn.0.lora_A.weight", "BF16", [1, 36]), ("diffusion_model.blocks.0.ffn.0.lora_B.weight", "F16", [64, 1])],
+        values=small_values))
     for part in ("transformer", "vae", "text_encoder"):
         write("config", f"diffusers_{part}",
               (ROOT.parent.parent / f"data/formats/diffusers/{part}/config.json").read_bytes())

@@ -156,18 +156,26 @@ VMT_API void vmt_clip_free(vmt_clip *clip);
  * google/umt5-xxl/spiece.model).  A part that is named wins over the folder's, with the sizes in
  * the config.json beside it; the settings stay the folder's if it has any.  Any field may be NULL.
  */
+enum { VMT_MAX_LORAS = 16 };
+
 typedef struct vmt_model_paths {
     const char *dir;
     const char *dit;       /* .safetensors, .safetensors.index.json or .pth */
     const char *vae;       /* .pth or .safetensors */
     const char *text;      /* .pth or .safetensors */
     const char *tokenizer; /* spiece.model */
+    /* LoRAs beside the transformer's weights, "FILE" or "FILE:WEIGHT" (weight 1: as it was
+     * trained), up to the first NULL; keys as musubi-tuner, diffusers, PEFT or ComfyUI write them
+     */
+    const char *loras[VMT_MAX_LORAS];
 } vmt_model_paths;
 
 /**
  * Opens a model: maps its files, checks every tensor's name and shape, reads no weights yet.
  * Parts that no path names are absent; calls that need them fail with VMT_E_MODEL.
- * Errors: VMT_E_IO, VMT_E_FORMAT, VMT_E_MODEL (missing, surplus and misshapen tensors listed).
+ * LoRAs are read, and how many of their keys matched is logged.
+ * Errors: VMT_E_IO, VMT_E_FORMAT, VMT_E_MODEL (missing, surplus and misshapen tensors listed; a
+ * LoRA of which no key matched), VMT_E_NUMERIC (NaN or infinity in a LoRA), VMT_E_UNSUPPORTED.
  */
 VMT_API VMT_MUST_CHECK enum vmt_status vmt_model_open(vmt_ctx *ctx, vmt_model **model,
                                                       const vmt_model_paths *paths);

@@ -26,6 +26,16 @@ enum vmt_status vmt_dit_open(vmt_ctx *ctx, vmt_dit **dit, const vmt_tensor_file 
 void vmt_dit_close(vmt_ctx *ctx, vmt_dit *dit);
 const vmt_dit_config *vmt_dit_get_config(const vmt_dit *dit);
 
+enum { VMT_LORA_MAX_RANK = 1024, VMT_LORA_MAX_WEIGHT = 100 };
+
+/* Adds a LoRA, `weight` times, beside the matrices; several may be added.  The file is not needed
+ * afterwards.  What was packed goes.  How many of its keys matched is logged.
+ * Errors: VMT_E_MODEL (none matched, another size), VMT_E_FORMAT (half a pair, a key twice),
+ * VMT_E_NUMERIC, VMT_E_UNSUPPORTED (ranks of more than VMT_LORA_MAX_RANK for one matrix; adapters
+ * of another kind), VMT_E_ARG; the DiT is not to be used after a failure. */
+enum vmt_status vmt_dit_add_lora(vmt_ctx *ctx, vmt_dit *dit, const vmt_tensor_file *file,
+                                 double weight);
+
 /* Packs the matrices for the backend, once. */
 enum vmt_status vmt_dit_prepare(vmt_ctx *ctx, vmt_dit *dit);
 /* The same of `resident` blocks, 0..layers, spread evenly.  Those of the others come just before

@@ -38,8 +38,8 @@ static vmt_tensor rows(const vmt_tensor *t)
 static enum vmt_status product(vmt_ctx *ctx, const vmt_dit_run *run, vmt_tensor *y,
                                const vmt_tensor *x, const vmt_weight *w, enum vmt_epilogue epilogue)
 {
-    return run->is_fp8 ? vmt_linear_fp8(ctx, y, x, w, epilogue)
-                       : vmt_linear(ctx, y, x, w, epilogue);
+    return dit_linear(ctx, run->dit, &run->lora, run->is_fp8 ? vmt_linear_fp8 : vmt_linear, y, x, w,
+                      epilogue);
 }
 
 /* ---- self-attention */
@@ -103,10 +103,10 @@ static enum vmt_status qk_to_dnormed(vmt_ctx *ctx, vmt_dit_run *run, int i, cons
 
     VMT_TRY(vmt_rms_norm_rope_bwd(ctx, &run->dlin, dq, &s->q_lin, &w->norm_q, &run->rope_cos,
                                   &run->rope_sin, eps));
-    VMT_TRY(vmt_linear_bwd(ctx, &run->dnormed, &run->dlin, &w->q));
+    VMT_TRY(dit_linear_bwd(ctx, run->dit, &run->lora, &run->dnormed, &run->dlin, &w->q));
     VMT_TRY(vmt_rms_norm_rope_bwd(ctx, &run->dlin, dk, &s->k_lin, &w->norm_k, &run->rope_cos,
                                   &run->rope_sin, eps));
-    return vmt_linear_bwd_acc(ctx, &run->dnormed, &run->dlin, &w->k);
+    return dit_linear_bwd_acc(ctx, run->dit, &run->lora, &run->dnormed, &run->dlin, &w->k);
 }
 
 enum vmt_status dit_block_qk_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, const dit_saved *s,
@@ -149,10 +149,10 @@ static enum vmt_status self_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, i
     const vmt_tensor dv = rows(&run->dv);
 
     VMT_TRY(vmt_gate_residual_bwd(ctx, &run->dbranch, &gate, &run->dx));
-    VMT_TRY(vmt_linear_bwd(ctx, &run->dlin, &run->dbranch, &w->o));
+    VMT_TRY(dit_linear_bwd(ctx, run->dit, &run->lora, &run->dlin, &run->dbranch, &w->o));
     VMT_TRY(attend_backward(ctx, run, i, s, &datt));
     VMT_TRY(qk_to_dnormed(ctx, run, i, s, &run->dq, &run->dk));
-    VMT_TRY(vmt_linear_bwd_acc(ctx, &run->dnormed, &dv, &w->v));
+    VMT_TRY(dit_linear_bwd_acc(ctx, run->dit, &run->lora, &run->dnormed, &dv, &w->v));
     return vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x, &scale,
                                      run->dit->config.eps);
 }
@@ -187,13 +187,13 @@ static enum vmt_status cross_attention_backward(vmt_ctx *ctx, vmt_dit_run *run, 
     const vmt_tensor datt = vmt_reshape(&run->dlin, s->q.rank, s->q.shape);
 
     VMT_TRY(vmt_gate_residual_bwd(ctx, &run->dbranch, NULL, &run->dx));
-    VMT_TRY(vmt_linear_bwd(ctx, &run->dlin, &run->dbranch, &w->cross_attn.o));
+    VMT_TRY(dit_linear_bwd(ctx, run->dit, &run->lora, &run->dlin, &run->dbranch, &w->cross_attn.o));
     VMT_TRY(vmt_attention_bwd(ctx, &run->dq, NULL, NULL, &datt, &s->cross_q, &run->text->k[i],
                               &run->text->v[i], &s->cross_att, &s->cross_lse,
                               attention_scale(run)));
     VMT_TRY(vmt_rms_norm_rope_bwd(ctx, &run->dlin, &run->dq, &s->cross_q_lin, &w->cross_attn.norm_q,
                                   NULL, NULL, eps));
-    VMT_TRY(vmt_linear_bwd(ctx, &run->dnormed, &run->dlin, &w->cross_attn.q));
+    VMT_TRY(dit_linear_bwd(ctx, run->dit, &run->lora, &run->dnormed, &run->dlin, &w->cross_attn.q));
     return vmt_layer_norm_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x1, &w->norm3_weight, eps);
 }
 
@@ -229,7 +229,8 @@ static enum vmt_status feed_forward_rows(vmt_ctx *ctx, vmt_dit_run *run, const d
                                          ffn_part *p, bool whole)
 {
     if (p->u.data && !run->is_fp8)
-        VMT_TRY(vmt_linear_gelu(ctx, &p->hidden, &p->u, &p->normed, &w->ffn_in));
+        VMT_TRY(
+            dit_linear_gelu(ctx, run->dit, &run->lora, &p->hidden, &p->u, &p->normed, &w->ffn_in));
     else
         VMT_TRY(product(ctx, run, &p->hidden, &p->normed, &w->ffn_in, VMT_EPILOGUE_GELU));
     return whole ? product(ctx, run, &p->branch, &p->hidden, &w->ffn_out, VMT_EPILOGUE_NONE)
@@ -278,8 +279,9 @@ static enum vmt_status feed_forward_backward(vmt_ctx *ctx, vmt_dit_run *run, int
         const vmt_tensor dbranch = vmt_slice(&run->dbranch, first, count);
         if (!has_whole_u(run, s))
             VMT_TRY(feed_forward_rows(ctx, run, w, &part, false));
-        VMT_TRY(vmt_linear_bwd_gelu(ctx, &du, &dbranch, &w->ffn_out, &part.u));
-        VMT_TRY(vmt_linear_bwd(ctx, &dnormed, &du, &w->ffn_in));
+        VMT_TRY(
+            dit_linear_bwd_gelu(ctx, run->dit, &run->lora, &du, &dbranch, &w->ffn_out, &part.u));
+        VMT_TRY(dit_linear_bwd(ctx, run->dit, &run->lora, &dnormed, &du, &w->ffn_in));
     }
     return vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &s->x2, &scale,
                                      run->dit->config.eps);

@@ -34,6 +34,18 @@ typedef struct dit_stream {
     bool *there;  /* [layers]: a block that comes and goes is prepared now */
 } dit_stream;
 
+/* What LoRAs put beside one matrix; a.w.data NULL: nothing.  Host memory of theirs. */
+typedef struct dit_lora_branch {
+    vmt_weight a, b; /* [rank, in], [rank, out] (B turned), both BF16 or F32 */
+    float *bias;     /* of a changed bias, or NULL */
+} dit_lora_branch;
+
+typedef struct dit_lora {
+    dit_lora_branch *branches; /* [matrix_count] */
+    int64_t rank;              /* of the largest pair */
+    size_t bytes;              /* of all of them on the host */
+} dit_lora;
+
 struct vmt_dit {
     vmt_dit_config config;
     const vmt_tensor_file *file; /* where the matrices are mapped from */
@@ -45,6 +57,8 @@ struct vmt_dit {
     vmt_arena vectors;     /* memory of the R vectors */
     vmt_weight **matrices; /* every vmt_weight above, in file order */
     int64_t matrix_count;
+    vmt_needs needs;    /* names and shapes of all that is above */
+    dit_lora *lora;     /* NULL: none */
     dit_stream *stream; /* state of weights: changes although a run holds a const vmt_dit */
     bool prepared, prepared_fp8;
 };
@@ -94,6 +108,7 @@ struct vmt_dit_run {
     vmt_tensor normed;          /* [N, D] A */
     int normed_for;             /* block whose first norm of its input is in `normed`; -1: none */
     vmt_tensor branch;          /* [N, D] A, what a gate adds */
+    vmt_tensor lora;            /* [N, largest rank] A, of LoRAs; data NULL: there is none */
     vmt_tensor hidden;          /* [plan.ffn_rows, F] A, GELU of u, of some tokens at a time */
     dit_saved scratch;          /* aliased where a forward alone allows */
     vmt_tensor residuals[VMT_DIT_RESIDUALS]; /* [N, D] R, the first plan.residuals of them */
@@ -137,6 +152,34 @@ enum vmt_status dit_block_qk_backward(vmt_ctx *ctx, vmt_dit_run *run, int i, con
 
 /* Pointers to the matrices of block i, those of its passes first. */
 void dit_block_matrices(const vmt_dit *dit, int64_t i, vmt_weight *matrices[DIT_BLOCK_MATRICES]);
+
+/* ---- dit_lora.c (files: dit_lora_read.c): products with the DiT's matrices and what LoRAs add to
+ * them. buffer: [rows or more, dit_lora_rank] R|A for x Aᵀ and dy B; not read where there is no
+ * LoRA.  As the ops of these names, the last two with linear_gelu's and linear_bwd_gelu's aliases.
+ */
+
+/* linear: vmt_linear or vmt_linear_fp8, for the matrix itself. */
+enum vmt_status dit_linear(vmt_ctx *ctx, const vmt_dit *dit, const vmt_tensor *buffer,
+                           vmt_op_linear *linear, vmt_tensor *y, const vmt_tensor *x,
+                           const vmt_weight *w, enum vmt_epilogue epilogue);
+enum vmt_status dit_linear_bwd(vmt_ctx *ctx, const vmt_dit *dit, const vmt_tensor *buffer,
+                               vmt_tensor *dx, const vmt_tensor *dy, const vmt_weight *w);
+enum vmt_status dit_linear_bwd_acc(vmt_ctx *ctx, const vmt_dit *dit, const vmt_tensor *buffer,
+                                   vmt_tensor *dx, const vmt_tensor *dy, const vmt_weight *w);
+enum vmt_status dit_linear_gelu(vmt_ctx *ctx, const vmt_dit *dit, const vmt_tensor *buffer,
+                                vmt_tensor *y, vmt_tensor *u, const vmt_tensor *x,
+                                const vmt_weight *w);
+enum vmt_status dit_linear_bwd_gelu(vmt_ctx *ctx, const vmt_dit *dit, const vmt_tensor *buffer,
+                                    vmt_tensor *du, const vmt_tensor *dy, const vmt_weight *w,
+                                    const vmt_tensor *u);
+/* Largest sum of ranks beside one matrix; 0: there is no LoRA. */
+int64_t dit_lora_rank(const vmt_dit *dit);
+/* LoRAs' matrices are packed with the others, all of them, and go with them. */
+enum vmt_status dit_lora_prepare(vmt_ctx *ctx, const vmt_dit *dit);
+void dit_lora_release(vmt_ctx *ctx, const vmt_dit *dit);
+void dit_lora_close(vmt_ctx *ctx, vmt_dit *dit);
+/* Bytes of them: packed, and on the host where the backend computes there. */
+size_t dit_lora_bytes(vmt_ctx *ctx, const vmt_dit *dit);
 
 /* ---- dit_stream.c */
 

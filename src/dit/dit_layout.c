@@ -132,6 +132,9 @@ static enum vmt_status run_layout(vmt_ctx *ctx, vmt_dit_run *run)
                      VMT_SHAPE(run->tokens, channels * c->patch[0] * c->patch[1] * c->patch[2])));
     VMT_TRY(vmt_take(ctx, a, &run->normed, ctx->act, VMT_SHAPE(run->tokens, c->dim)));
     VMT_TRY(vmt_take(ctx, a, &run->hidden, ctx->act, VMT_SHAPE(run->plan.ffn_rows, c->ffn_dim)));
+    if (dit_lora_rank(run->dit))
+        VMT_TRY(vmt_take(ctx, a, &run->lora, ctx->act,
+                         VMT_SHAPE(run->tokens, dit_lora_rank(run->dit))));
     VMT_TRY(take_scratch(ctx, run));
     for (int i = 0; i < run->plan.residuals; i++)
         VMT_TRY(vmt_take(ctx, a, &run->residuals[i], ctx->real, VMT_SHAPE(run->tokens, c->dim)));

@@ -50,7 +50,8 @@ static enum vmt_status patch_embed(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *x
     vmt_tensor patches = patch_rows(run, &run->patches, dit->config.in_dim);
 
     VMT_TRY(vmt_patchify(ctx, &patches, latent, dit->config.patch));
-    return vmt_linear(ctx, x, &patches, &dit->patch_embedding, VMT_EPILOGUE_NONE);
+    return dit_linear(ctx, dit, &run->lora, vmt_linear, x, &patches, &dit->patch_embedding,
+                      VMT_EPILOGUE_NONE);
 }
 
 /* The tensors that block i of a forward fills.  Kept: its own, or the shared ones around what the
@@ -196,7 +197,8 @@ static enum vmt_status run_head(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *velo
     const vmt_tensor shift = vmt_index(&run->head_modulation, 0);
     const vmt_tensor scale = vmt_index(&run->head_modulation, 1);
     VMT_TRY(vmt_norm_modulate(ctx, &run->normed, &run->x, &shift, &scale, dit->config.eps));
-    VMT_TRY(vmt_linear(ctx, &patches, &run->normed, &dit->head, VMT_EPILOGUE_NONE));
+    VMT_TRY(dit_linear(ctx, dit, &run->lora, vmt_linear, &patches, &run->normed, &dit->head,
+                       VMT_EPILOGUE_NONE));
     return vmt_unpatchify(ctx, velocity, &patches, dit->config.patch);
 }
 
@@ -306,7 +308,8 @@ static enum vmt_status backward_blocks(vmt_ctx *ctx, vmt_dit_run *run, vmt_tenso
     }
     if (run->plan.spills)
         run->kept = -1; /* what lies there now is of the first blocks */
-    VMT_TRY(vmt_linear_bwd(ctx, &dpatches, &run->dx, &run->dit->patch_embedding));
+    VMT_TRY(
+        dit_linear_bwd(ctx, run->dit, &run->lora, &dpatches, &run->dx, &run->dit->patch_embedding));
     VMT_TRY(vmt_patchify_bwd(ctx, dlatent, &dpatches, run->dit->config.patch));
     return vmt_require_finite(ctx, dlatent, "gradient at the latent");
 }
@@ -327,7 +330,7 @@ enum vmt_status vmt_dit_backward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dla
 
     VMT_TRY(require_kept(ctx, run, run->kept == dit->config.layers));
     VMT_TRY(vmt_unpatchify_bwd(ctx, &dpatches, dvelocity, dit->config.patch));
-    VMT_TRY(vmt_linear_bwd(ctx, &run->dnormed, &dpatches, &dit->head));
+    VMT_TRY(dit_linear_bwd(ctx, dit, &run->lora, &run->dnormed, &dpatches, &dit->head));
     VMT_TRY(vmt_zero(ctx, &run->dx));
     VMT_TRY(
         vmt_norm_modulate_bwd_acc(ctx, &run->dx, &run->dnormed, &run->x, &scale, dit->config.eps));

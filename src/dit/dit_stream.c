@@ -115,8 +115,10 @@ enum vmt_status vmt_dit_prepare_blocks(vmt_ctx *ctx, vmt_dit *dit, int resident)
         if (!is_kept(dit, dit->matrices[i]))
             ctx->ops->weight_release(ctx, dit->matrices[i]);
     VMT_TRY(vmt_alloc(ctx, (void **)&kept, (size_t)dit->matrix_count, sizeof(vmt_weight *)));
-    const enum vmt_status status = prepare_kept(ctx, dit, kept);
+    enum vmt_status status = prepare_kept(ctx, dit, kept);
     vmt_free(kept);
+    if (status == VMT_OK)
+        status = dit_lora_prepare(ctx, dit);
     dit->prepared = status == VMT_OK;
     return status;
 }
@@ -130,6 +132,7 @@ void vmt_dit_release(vmt_ctx *ctx, vmt_dit *dit)
 {
     for (int64_t i = 0; i < dit->matrix_count; i++)
         ctx->ops->weight_release(ctx, dit->matrices[i]);
+    dit_lora_release(ctx, dit);
     for (int64_t i = 0; dit->stream && dit->stream->there && i < dit->config.layers; i++)
         dit->stream->there[i] = false;
     dit->prepared = dit->prepared_fp8 = false;

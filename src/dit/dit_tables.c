@@ -92,18 +92,23 @@ static enum vmt_status embed_times(vmt_ctx *ctx, vmt_dit_run *run, vmt_arena *ar
                              .shape = {count, dit->config.freq_dim, 1, 1, 1},
                              .dtype = VMT_F32,
                              .rank = 2};
-    vmt_tensor input, hidden;
+    vmt_tensor input, hidden, lora = {0};
     vmt_tensor e0 = vmt_reshape(&run->time_e0, VMT_SHAPE(count, 6 * dim));
 
     VMT_TRY(vmt_take(ctx, arena, &input, ctx->real, host.rank, host.shape));
     VMT_TRY(vmt_take(ctx, arena, &hidden, ctx->real, VMT_SHAPE(count, dim)));
+    if (dit_lora_rank(dit))
+        VMT_TRY(vmt_take(ctx, arena, &lora, ctx->real, VMT_SHAPE(count, dit_lora_rank(dit))));
     if (vmt_arena_measures(arena))
         return VMT_OK;
     VMT_TRY(vmt_upload(ctx, &input, &host));
-    VMT_TRY(vmt_linear(ctx, &hidden, &input, &dit->time_in, VMT_EPILOGUE_SILU));
-    VMT_TRY(vmt_linear(ctx, &run->time_e, &hidden, &dit->time_out, VMT_EPILOGUE_NONE));
+    VMT_TRY(
+        dit_linear(ctx, dit, &lora, vmt_linear, &hidden, &input, &dit->time_in, VMT_EPILOGUE_SILU));
+    VMT_TRY(dit_linear(ctx, dit, &lora, vmt_linear, &run->time_e, &hidden, &dit->time_out,
+                       VMT_EPILOGUE_NONE));
     VMT_TRY(vmt_silu(ctx, &hidden, &run->time_e));
-    return vmt_linear(ctx, &e0, &hidden, &dit->time_projection, VMT_EPILOGUE_NONE);
+    return dit_linear(ctx, dit, &lora, vmt_linear, &e0, &hidden, &dit->time_projection,
+                      VMT_EPILOGUE_NONE);
 }
 
 /* The same, its matrices lent. */

@@ -11,6 +11,7 @@ typedef struct text_scratch {
     vmt_tensor padded; /* [L, text_dim] A */
     vmt_tensor hidden; /* [L, D] A */
     vmt_tensor k_lin;  /* [L, D] A */
+    vmt_tensor lora;   /* [L, largest rank] A */
 } text_scratch;
 
 static enum vmt_status layout(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *text,
@@ -20,6 +21,9 @@ static enum vmt_status layout(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *te
     const int64_t kv[3] = {c->text_len, c->heads, c->dim / c->heads};
     vmt_arena *a = &text->arena;
 
+    if (dit_lora_rank(dit))
+        VMT_TRY(
+            vmt_take(ctx, a, &scratch->lora, ctx->act, VMT_SHAPE(c->text_len, dit_lora_rank(dit))));
     VMT_TRY(vmt_take(ctx, a, &text->context, ctx->act, VMT_SHAPE(c->text_len, c->dim)));
     for (int64_t i = 0; i < c->layers; i++) {
         VMT_TRY(vmt_take(ctx, a, &text->k[i], ctx->act, 3, kv));
@@ -44,8 +48,10 @@ static enum vmt_status embed(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *tex
     }
     VMT_TRY(dit_stream_lend(ctx, dit, &dit->text_in));
     VMT_TRY(dit_stream_lend(ctx, dit, &dit->text_out));
-    VMT_TRY(vmt_linear(ctx, &scratch->hidden, &scratch->padded, &dit->text_in, VMT_EPILOGUE_GELU));
-    VMT_TRY(vmt_linear(ctx, &text->context, &scratch->hidden, &dit->text_out, VMT_EPILOGUE_NONE));
+    VMT_TRY(dit_linear(ctx, dit, &scratch->lora, vmt_linear, &scratch->hidden, &scratch->padded,
+                       &dit->text_in, VMT_EPILOGUE_GELU));
+    VMT_TRY(dit_linear(ctx, dit, &scratch->lora, vmt_linear, &text->context, &scratch->hidden,
+                       &dit->text_out, VMT_EPILOGUE_NONE));
     dit_stream_return(ctx, dit, &dit->text_in);
     dit_stream_return(ctx, dit, &dit->text_out);
     return VMT_OK;
@@ -60,10 +66,12 @@ static enum vmt_status project(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *t
     VMT_TRY(vmt_check_cancelled(ctx));
     VMT_TRY(dit_stream_lend(ctx, dit, &w->k));
     VMT_TRY(dit_stream_lend(ctx, dit, &w->v));
-    VMT_TRY(vmt_linear(ctx, &scratch->k_lin, &text->context, &w->k, VMT_EPILOGUE_NONE));
+    VMT_TRY(dit_linear(ctx, dit, &scratch->lora, vmt_linear, &scratch->k_lin, &text->context, &w->k,
+                       VMT_EPILOGUE_NONE));
     VMT_TRY(vmt_rms_norm_rope(ctx, &text->k[i], &scratch->k_lin, &w->norm_k, NULL, NULL,
                               dit->config.eps));
-    VMT_TRY(vmt_linear(ctx, &v, &text->context, &w->v, VMT_EPILOGUE_NONE));
+    VMT_TRY(dit_linear(ctx, dit, &scratch->lora, vmt_linear, &v, &text->context, &w->v,
+                       VMT_EPILOGUE_NONE));
     dit_stream_return(ctx, dit, &w->k);
     dit_stream_return(ctx, dit, &w->v);
     return VMT_OK;
@@ -72,7 +80,7 @@ static enum vmt_status project(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *t
 static enum vmt_status fill(vmt_ctx *ctx, const vmt_dit *dit, vmt_dit_text *text, const float *rows,
                             int64_t count)
 {
-    text_scratch scratch;
+    text_scratch scratch = {0};
     size_t bytes;
 
     if (count < 0 || count > dit->config.text_len)
@@ -123,7 +131,7 @@ void vmt_dit_text_close(vmt_ctx *ctx, vmt_dit_text *text)
 enum vmt_status vmt_dit_text_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *bytes)
 {
     vmt_dit_text *text = NULL;
-    text_scratch scratch;
+    text_scratch scratch = {0};
     enum vmt_status status = new_text(ctx, &text, dit);
 
     if (status == VMT_OK) {

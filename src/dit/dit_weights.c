@@ -9,7 +9,6 @@
 
 /* What opening collects: needs to bind, and which of them are vectors to convert. */
 typedef struct dit_binder {
-    vmt_needs needs;
     vmt_tensor **vectors;
     int64_t vector_count;
     vmt_dit *dit;
@@ -19,16 +18,16 @@ static enum vmt_status need_matrix(vmt_ctx *ctx, dit_binder *b, vmt_weight *w, i
                                    int64_t in, const char *name)
 {
     b->dit->matrices[b->dit->matrix_count++] = w;
-    VMT_TRY(vmt_needs_add(ctx, &b->needs, &w->w, VMT_SHAPE(out, in), "%s.weight", name));
-    vmt_needs_packs(&b->needs);
-    return vmt_needs_add(ctx, &b->needs, &w->bias, VMT_SHAPE(out), "%s.bias", name);
+    VMT_TRY(vmt_needs_add(ctx, &b->dit->needs, &w->w, VMT_SHAPE(out, in), "%s.weight", name));
+    vmt_needs_packs(&b->dit->needs);
+    return vmt_needs_add(ctx, &b->dit->needs, &w->bias, VMT_SHAPE(out), "%s.bias", name);
 }
 
 static enum vmt_status need_vector(vmt_ctx *ctx, dit_binder *b, vmt_tensor *t, int rank,
                                    const int64_t *shape, const char *name)
 {
     b->vectors[b->vector_count++] = t;
-    return vmt_needs_add(ctx, &b->needs, t, rank, shape, "%s", name);
+    return vmt_needs_add(ctx, &b->dit->needs, t, rank, shape, "%s", name);
 }
 
 static enum vmt_status need_attention(vmt_ctx *ctx, dit_binder *b, dit_attention_weights *a,
@@ -77,10 +76,10 @@ static enum vmt_status need_all(vmt_ctx *ctx, dit_binder *b)
     const int64_t cells = c->patch[0] * c->patch[1] * c->patch[2];
 
     dit->matrices[dit->matrix_count++] = &dit->patch_embedding;
-    VMT_TRY(vmt_needs_add(ctx, &b->needs, &dit->patch_embedding.w,
+    VMT_TRY(vmt_needs_add(ctx, &b->dit->needs, &dit->patch_embedding.w,
                           VMT_SHAPE(c->dim, c->in_dim, c->patch[0], c->patch[1], c->patch[2]),
                           "patch_embedding.weight"));
-    VMT_TRY(vmt_needs_add(ctx, &b->needs, &dit->patch_embedding.bias, VMT_SHAPE(c->dim),
+    VMT_TRY(vmt_needs_add(ctx, &b->dit->needs, &dit->patch_embedding.bias, VMT_SHAPE(c->dim),
                           "patch_embedding.bias"));
     VMT_TRY(need_matrix(ctx, b, &dit->text_in, c->dim, c->text_dim, "text_embedding.0"));
     VMT_TRY(need_matrix(ctx, b, &dit->text_out, c->dim, c->dim, "text_embedding.2"));
@@ -121,7 +120,7 @@ static enum vmt_status bind_all(vmt_ctx *ctx, dit_binder *b, const vmt_tensor_fi
     vmt_tensor *patch = &dit->patch_embedding.w;
 
     VMT_TRY(need_all(ctx, b));
-    VMT_TRY(vmt_needs_bind(ctx, &b->needs, file, "DiT"));
+    VMT_TRY(vmt_needs_bind(ctx, &b->dit->needs, file, "DiT"));
     *patch = vmt_reshape(patch, VMT_SHAPE(patch->shape[0], vmt_numel(patch) / patch->shape[0]));
     VMT_TRY(take_vectors(ctx, b, &measure));
     VMT_TRY(vmt_arena_open(ctx, &dit->vectors, measure.peak));
@@ -172,7 +171,6 @@ enum vmt_status vmt_dit_open(vmt_ctx *ctx, vmt_dit **result, const vmt_tensor_fi
         status = vmt_alloc(ctx, (void **)&binder.vectors, 7 * layers + 1, sizeof *binder.vectors);
     if (status == VMT_OK)
         status = bind_all(ctx, &binder, file);
-    vmt_needs_free(&binder.needs);
     vmt_free(binder.vectors);
     if (status != VMT_OK) {
         vmt_dit_close(ctx, dit);
@@ -187,6 +185,8 @@ void vmt_dit_close(vmt_ctx *ctx, vmt_dit *dit)
     if (!dit)
         return;
     vmt_dit_release(ctx, dit);
+    dit_lora_close(ctx, dit);
+    vmt_needs_free(&dit->needs);
     vmt_arena_close(ctx, &dit->vectors);
     if (dit->stream)
         vmt_free(dit->stream->there);
@@ -210,7 +210,7 @@ void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size
 {
     size_t use = 0;
 
-    *packed = dit->vectors.peak;
+    *packed = dit->vectors.peak + dit_lora_bytes(ctx, dit);
     *mapped = 0;
     for (int64_t i = 0; i < dit->matrix_count; i++) {
         *packed += ctx->ops->weight_prepare_bytes(ctx, dit->matrices[i],

@@ -256,17 +256,28 @@ static bool write_name(const rule *r, const int numbers[MAX_NUMBERS], const char
     return true;
 }
 
-bool vmt_name_to_llama(const char *official, char theirs[VMT_TENSOR_NAME_BYTES])
+/* The rules read from right to left. */
+static bool turn_back(const rule *rules, const char *official, char theirs[VMT_TENSOR_NAME_BYTES])
 {
     int numbers[MAX_NUMBERS] = {0};
     const char *rest = NULL;
 
-    for (const rule *r = LLAMA_T5; r->theirs; r++) {
+    for (const rule *r = rules; r->theirs; r++) {
         const rule turned = {.theirs = r->ours, .ours = r->theirs};
         if (match(turned.theirs, official, numbers, &rest))
             return write_name(&turned, numbers, rest, 0, theirs);
     }
     return false;
+}
+
+bool vmt_name_to_llama(const char *official, char theirs[VMT_TENSOR_NAME_BYTES])
+{
+    return turn_back(LLAMA_T5, official, theirs);
+}
+
+bool vmt_name_to_diffusers(const char *official, char theirs[VMT_TENSOR_NAME_BYTES])
+{
+    return turn_back(DIFFUSERS_DIT, official, theirs);
 }
 
 static bool is_extra(const vmt_tensor_file *file, const scheme *s, const char *prefix,

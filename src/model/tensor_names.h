@@ -18,4 +18,7 @@ enum vmt_status vmt_names_to_official(vmt_ctx *ctx, vmt_tensor_file *file);
 /* llama.cpp's name of a text encoder's tensor; false: it has none. */
 bool vmt_name_to_llama(const char *official, char theirs[VMT_TENSOR_NAME_BYTES]);
 
+/* diffusers' name of a transformer's tensor; false: the same as the official one. */
+bool vmt_name_to_diffusers(const char *official, char theirs[VMT_TENSOR_NAME_BYTES]);
+
 #endif

@@ -2,6 +2,7 @@
  *
  * A model, or a file of ours, in words and checked: what `fastvmt info` prints.
  */
+#include "model/lora_names.h"
 #include "pipeline/record.h"
 
 #include <inttypes.h>
@@ -120,15 +121,32 @@ static enum vmt_status describe_folder(vmt_ctx *ctx, text_buffer *t, const char 
     return status;
 }
 
+static void say_lora(text_buffer *t, const vmt_tensor_file *file)
+{
+    const vmt_lora_summary s = vmt_lora_summarise(file);
+
+    if (s.pairs + s.differences == 0)
+        return;
+    say(t, "LoRA  %" PRId64 " matrices", s.pairs);
+    if (s.pairs)
+        say(t, " of rank %" PRId64, s.least_rank);
+    if (s.most_rank > s.least_rank)
+        say(t, " to %" PRId64, s.most_rank);
+    if (s.differences)
+        say(t, ", %" PRId64 " differences", s.differences);
+    say(t, "%s; transfer and generate take it with --lora FILE:WEIGHT\n",
+        s.has_alpha ? ", with alpha" : "");
+}
+
 /* A motion file, latent file, run state or embeddings file: its metadata; any other: its tensors.
  */
 static void describe_tensors(text_buffer *t, const vmt_tensor_file *file)
 {
     static const char *const keys[] = {
-        "format",    "format_version", "program",  "kind",     "backend", "width",
-        "height",    "frames",         "fps",      "method",   "feature", "attention",
-        "grid",      "guided",         "ref_seed", "job",      "step",    "inner_step",
-        "gradients", "hash.dit",       "hash.vae", "hash.text"};
+        "format",    "format_version", "program",  "kind",      "backend", "width",
+        "height",    "frames",         "fps",      "method",    "feature", "attention",
+        "grid",      "guided",         "ref_seed", "job",       "step",    "inner_step",
+        "gradients", "hash.dit",       "hash.vae", "hash.text", "lora"};
     const vmt_option *option;
     char shape[128], key[64];
     const char *value;
@@ -143,6 +161,7 @@ static void describe_tensors(text_buffer *t, const vmt_tensor_file *file)
     }
     if (vmt_tensor_file_scheme(file))
         say(t, "names  %s\n", vmt_tensor_file_scheme(file));
+    say_lora(t, file);
     say(t, "tensors\n");
     say_tensors(t, file);
     for (int64_t i = 0; i < vmt_tensor_file_count(file) && i < 12; i++) {

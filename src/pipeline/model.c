@@ -2,9 +2,12 @@
  *
  * Opening a model: its files, configurations and parts.
  */
+#include "base/sha256.h"
+#include "model/lora_names.h"
 #include "pipeline/pipeline.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +31,60 @@ static enum vmt_status open_part(vmt_ctx *ctx, vmt_model *model, enum vmt_part p
         break;
     }
     return vmt_fail(ctx, VMT_E_INTERNAL, "part %d holds no tensors", (int)part);
+}
+
+/* "name.safetensors:0.8 1a2b3c4d5e6f, …", for records; the DiT's hash becomes that of all of them.
+ */
+static void note_lora(vmt_model *model, const vmt_tensor_file *file, double weight)
+{
+    const char *path = vmt_tensor_file_path(file), *slash = strrchr(path, '/');
+    char *const dit_hash = model->hashes[VMT_PART_DIT];
+    const size_t used = strlen(model->loras);
+    char hash[65], line[64];
+    vmt_sha256 all;
+
+    vmt_tensor_file_hash(file, hash);
+    snprintf(model->loras + used, sizeof model->loras - used, "%s%.100s:%g %.12s", used ? ", " : "",
+             slash ? slash + 1 : path, weight, hash);
+    for (char *c = model->loras + used; *c; c++)
+        if (*c < 0x20 || *c > 0x7e) /* a name may be cut within a character */
+            *c = '?';
+    const char *said = vmt_tensor_file_meta(file, "lora_adapter_metadata"); /* its alpha */
+    vmt_sha256_init(&all);
+    vmt_sha256_add(&all, dit_hash, 64);
+    vmt_sha256_add(&all, hash, 64);
+    if (said)
+        vmt_sha256_add(&all, said, strlen(said));
+    snprintf(line, sizeof line, "%.9g", weight);
+    vmt_sha256_add(&all, line, strlen(line));
+    vmt_sha256_text(&all, dit_hash);
+}
+
+static enum vmt_status add_lora(vmt_ctx *ctx, vmt_model *model, const char *text)
+{
+    vmt_tensor_file *file;
+    double weight;
+    char *path;
+
+    VMT_TRY(vmt_lora_split(ctx, text, &path, &weight));
+    enum vmt_status status = vmt_tensor_file_open(ctx, &file, path);
+    vmt_free(path);
+    VMT_TRY(status);
+    status = vmt_dit_add_lora(ctx, model->dit, file, weight);
+    if (status == VMT_OK)
+        note_lora(model, file, weight);
+    vmt_tensor_file_close(file);
+    return status;
+}
+
+static enum vmt_status add_loras(vmt_ctx *ctx, vmt_model *model, const char *const *loras)
+{
+    if (loras[0] && !model->dit)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "--lora %s: no transformer to add it to: -m DIR or --dit FILE", loras[0]);
+    for (int i = 0; i < VMT_MAX_LORAS && loras[i]; i++)
+        VMT_TRY(add_lora(ctx, model, loras[i]));
+    return VMT_OK;
 }
 
 static enum vmt_status open_file(vmt_ctx *ctx, vmt_model *model, enum vmt_part part,
@@ -113,6 +170,8 @@ enum vmt_status vmt_model_open(vmt_ctx *ctx, vmt_model **result, const vmt_model
     enum vmt_status status = vmt_alloc(ctx, (void **)&model, 1, sizeof *model);
     if (status == VMT_OK)
         status = open_all(ctx, model, &files);
+    if (status == VMT_OK)
+        status = add_loras(ctx, model, paths->loras);
     vmt_model_files_free(&files);
     if (status != VMT_OK) {
         vmt_model_close(ctx, model);

@@ -18,7 +18,9 @@
 
 struct vmt_model {
     vmt_tensor_file *files[VMT_PART_COUNT]; /* NULL: absent; the tokenizer is no tensor file */
-    char hashes[VMT_PART_COUNT][65];        /* vmt_tensor_file_hash of each */
+    char hashes[VMT_PART_COUNT][65];        /* vmt_tensor_file_hash of each, the DiT's with its
+                                               LoRAs' */
+    char loras[1024];                       /* names, weights and hashes of LoRAs, for people; "" */
     char *tokenizer;                        /* path of spiece.model, or NULL */
     vmt_dit_config dit_config;
     vmt_vae_config vae_config;

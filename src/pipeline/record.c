@@ -95,6 +95,8 @@ enum vmt_status vmt_record_begin(vmt_ctx *ctx, vmt_record *record, enum vmt_reco
             snprintf(key, sizeof key, "hash.%s", vmt_part_name((enum vmt_part)part));
             VMT_TRY(add_pair(ctx, record, key, model->hashes[part]));
         }
+    if (model->loras[0])
+        VMT_TRY(add_pair(ctx, record, "lora", model->loras));
     return add_settings(ctx, record, settings);
 }
 
@@ -222,11 +224,16 @@ enum vmt_status vmt_record_match_model(vmt_ctx *ctx, const vmt_tensor_file *file
 
     snprintf(key, sizeof key, "hash.%s", vmt_part_name((enum vmt_part)part));
     const char *then = vmt_tensor_file_meta(file, key);
-    if (!then || !model->files[part] || strcmp(then, model->hashes[part]))
-        return vmt_fail(ctx, VMT_E_MISMATCH, "%s: was made with another %s (hash %.12s, now %.12s)",
-                        vmt_tensor_file_path(file), vmt_part_name((enum vmt_part)part),
-                        then ? then : "none", model->files[part] ? model->hashes[part] : "none");
-    return VMT_OK;
+    const char *loras = vmt_tensor_file_meta(file, "lora");
+    if (then && model->files[part] && !strcmp(then, model->hashes[part]))
+        return VMT_OK;
+    if (then && part == VMT_PART_DIT && strcmp(loras ? loras : "", model->loras) != 0)
+        return vmt_fail(ctx, VMT_E_MISMATCH, "%s: was made with LoRA %.300s, this run has %.300s",
+                        vmt_tensor_file_path(file), loras ? loras : "none",
+                        model->loras[0] ? model->loras : "none");
+    return vmt_fail(ctx, VMT_E_MISMATCH, "%s: was made with another %s (hash %.12s, now %.12s)",
+                    vmt_tensor_file_path(file), vmt_part_name((enum vmt_part)part),
+                    then ? then : "none", model->files[part] ? model->hashes[part] : "none");
 }
 
 enum vmt_status vmt_record_read(vmt_ctx *ctx, const vmt_tensor_file *file, const char *name,

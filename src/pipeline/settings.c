@@ -741,6 +741,8 @@ enum vmt_status vmt_settings_json(vmt_ctx *ctx, const vmt_model *model,
         if (model->files[part])
             whole = cJSON_AddStringToObject(hashes, vmt_part_name((enum vmt_part)part),
                                             model->hashes[part]);
+    if (whole && model && model->loras[0])
+        whole = cJSON_AddStringToObject(hashes, "lora", model->loras) != NULL;
     if (whole)
         *text = cJSON_Print(root);
     cJSON_Delete(root);

@@ -98,6 +98,22 @@ static enum vmt_status tap_and_gradient(vmt_ctx *ctx, dit_case *d)
     return vmt_probe_emit(ctx, d->c, &d->dlatent, 5, dshape, "out.grad_qk");
 }
 
+/* A case with a LoRA names its file and says its weight. */
+static enum vmt_status add_lora(vmt_ctx *ctx, dit_case *d)
+{
+    const double once = 1.0;
+    vmt_tensor_file *file;
+    double weight;
+
+    if (!vmt_tensor_file_meta(d->c->file, "lora"))
+        return VMT_OK;
+    VMT_TRY(vmt_tensor_file_meta_real(ctx, d->c->file, "lora_weight", &once, &weight));
+    VMT_TRY(vmt_probe_weights(ctx, d->c, "lora", &file));
+    const enum vmt_status status = vmt_dit_add_lora(ctx, d->dit, file, weight);
+    vmt_tensor_file_close(file);
+    return status;
+}
+
 static enum vmt_status open_case(vmt_ctx *ctx, dit_case *d)
 {
     const vmt_tensor *x, *t, *text;
@@ -112,6 +128,7 @@ static enum vmt_status open_case(vmt_ctx *ctx, dit_case *d)
     vmt_config_file_close(file);
     VMT_TRY(status);
     VMT_TRY(vmt_dit_open(ctx, &d->dit, d->weights, &config));
+    VMT_TRY(add_lora(ctx, d));
     VMT_TRY(vmt_dit_prepare(ctx, d->dit));
     VMT_TRY(latent_input(ctx, d, "x", &x, &host));
     VMT_TRY(vmt_probe_input(ctx, d->c, "t", VMT_F32, 1, &t));
