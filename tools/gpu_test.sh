@@ -39,7 +39,7 @@ run() {
         grep -aE 'cuda|tolerance' | grep -avE 'backend (ref|cpu)' | sed 's/^/        /'
 }
 
-for name in cases_dense cases_rows cases_motion; do
+for name in cases_dense cases_rows cases_motion quant; do
     run "ops.$name" env VMT_BACKEND=cuda "$build/tests/test_$name"
 done
 for name in golden_ops golden_block golden_flow golden_motion golden_sampler dit dit_recompute umt5 vae vae_layers \

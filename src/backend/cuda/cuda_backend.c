@@ -28,6 +28,7 @@ static void close_cuda(vmt_ctx *ctx)
     cuda_library_close(state);
     cuda_release(ctx, state->scratch.memory);
     cuda_release(ctx, state->tiles.memory);
+    cuda_release(ctx, state->widened.memory);
     cuda_release(ctx, state->workspace.memory);
     cuda_release(ctx, state->bad);
     if (state->blas)
@@ -67,6 +68,7 @@ static void fill_table(vmt_ops *ops)
                      .weight_prepare = cuda_weight_prepare,
                      .weight_prepare_bytes = cuda_weight_prepare_bytes,
                      .weight_release = cuda_weight_release,
+                     .weight_use_bytes = cuda_weight_use_bytes,
                      .linear = cuda_linear,
                      .linear_fp8 = cuda_linear_fp8,
                      .linear_bwd = cuda_linear_bwd,

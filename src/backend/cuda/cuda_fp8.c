@@ -24,6 +24,7 @@ enum vmt_status cuda_fp8_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use)
     const int64_t out = weight->w.shape[0], in = weight->w.shape[1];
     const size_t bytes = cuda_fp8_bytes(weight, use);
     cuda_packed *packed = weight->packed;
+    const void *matrix = NULL;
 
     if (!bytes || packed->fp8)
         return VMT_OK;
@@ -32,13 +33,14 @@ enum vmt_status cuda_fp8_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use)
                         "backend cuda: products of 8 bits want widths by sixteens, not %lld and "
                         "%lld",
                         (long long)out, (long long)in);
+    VMT_TRY(cuda_weight_matrix(ctx, "weight_prepare", weight, &matrix));
     VMT_TRY(cuda_block_take(ctx, &packed->fp8, bytes));
     packed->fp8_bytes = bytes;
     packed->fp8_scales = (float *)(void *)((unsigned char *)packed->fp8 +
                                            cuda_padded((size_t)vmt_numel(&weight->w)));
     return cuda_check(ctx, "weight_prepare",
                       cuda_fp8_rows(cuda_of(ctx)->stream, packed->fp8, packed->fp8_scales,
-                                    (cuda_view){packed->matrix, ctx->act}, out, in));
+                                    (cuda_view){(void *)(uintptr_t)matrix, ctx->act}, out, in));
 }
 
 /* x in 8 bits with its scales, in scratch. */

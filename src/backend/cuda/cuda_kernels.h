@@ -39,6 +39,19 @@ cudaError_t cuda_find_bad(cudaStream_t s, int *bad, cuda_view x, int64_t count);
 
 /* ---- cuda_fp8.cu */
 
+/* A matrix in few bits on the device: blocks as in the file; factors: one for each `part` elements,
+ * or NULL. */
+typedef struct cuda_quant {
+    const void *blocks;
+    enum vmt_dtype dtype;
+    const float *factors;
+    int64_t part;
+} cuda_quant;
+
+/* y[i] = element i, i < count, with the bits of vmt_tensor_unpack rounded to y.dtype (F32, BF16).
+ */
+cudaError_t cuda_unpack(cudaStream_t stream, cuda_view y, cuda_quant w, int64_t count);
+
 /* y = e4m3(x / s), rows of `in` bytes; s[row] = max |row| / 448, 1 where that is 0.  in: a multiple
  * of 4. */
 cudaError_t cuda_fp8_rows(cudaStream_t stream, unsigned char *y, float *s, cuda_view x,

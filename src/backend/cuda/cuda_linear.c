@@ -23,7 +23,9 @@ static parts parts_of(const vmt_ctx *ctx, const vmt_weight *weight)
                .in = (w->shape[1] + fill) & ~fill,
                .taps = is_filter ? w->shape[2] * w->shape[3] * w->shape[4] : 1};
 
-    p.matrix = cuda_padded((size_t)(p.out * p.in * p.taps) * vmt_dtype_bytes(ctx->act));
+    p.matrix = vmt_is_quantised(w->dtype)
+                   ? cuda_quant_bytes(w)
+                   : cuda_padded((size_t)(p.out * p.in * p.taps) * vmt_dtype_bytes(ctx->act));
     if (weight->bias.data) {
         p.bias = cuda_padded((size_t)p.out * sizeof(float));
         p.bias_bf16 = is_bf16 ? cuda_padded((size_t)p.out * sizeof(uint16_t)) : 0;
@@ -48,35 +50,6 @@ static cudaStream_t stream_for(vmt_ctx *ctx, const vmt_weight *weight)
     return weight->w.rank == 5 ? cuda_of(ctx)->stream : cuda_of(ctx)->weights;
 }
 
-enum { UNPACKED_BYTES = 4 << 20 }; /* of a matrix in few bits that the host widens at a time */
-
-/* A matrix in few bits is widened by the host, some rows at a time, and is then as any other. */
-static enum vmt_status send_unpacked(vmt_ctx *ctx, cudaStream_t stream, void *matrix,
-                                     const vmt_tensor *w)
-{
-    const int64_t in = w->shape[1], fit = UNPACKED_BYTES / (int64_t)sizeof(float) / in;
-    const int64_t piece = fit > 0 ? fit : 1;
-    void *memory = NULL;
-    enum vmt_status status = VMT_OK;
-
-    VMT_TRY(vmt_alloc(ctx, &memory, (size_t)(piece * in), sizeof(float)));
-    float *values = memory;
-    for (int64_t first = 0; first < w->shape[0] && status == VMT_OK; first += piece) {
-        const int64_t rows = w->shape[0] - first < piece ? w->shape[0] - first : piece;
-#ifdef _OPENMP
-#pragma omp parallel for num_threads(ctx->threads) schedule(static)
-#endif
-        for (int64_t r = 0; r < rows; r++)
-            vmt_tensor_unpack(values + r * in, w, (first + r) * in, in);
-        const vmt_tensor host = vmt_tensor_over(values, VMT_F32, VMT_SHAPE(rows, in));
-        const cuda_view to = {
-            (unsigned char *)matrix + (size_t)(first * in) * vmt_dtype_bytes(ctx->act), ctx->act};
-        status = cuda_send(ctx, "weight_prepare", stream, to, &host);
-    }
-    vmt_free(memory);
-    return status;
-}
-
 /* A filter's elements in the order of the unrolled input; anything else as it is. */
 static enum vmt_status fill_matrix(vmt_ctx *ctx, const cuda_packed *packed, const parts *p,
                                    const vmt_weight *weight)
@@ -86,7 +59,7 @@ static enum vmt_status fill_matrix(vmt_ctx *ctx, const cuda_packed *packed, cons
     void *raw = NULL;
 
     if (vmt_is_quantised(w->dtype))
-        return send_unpacked(ctx, stream_for(ctx, weight), packed->matrix, w);
+        return cuda_quant_send(ctx, stream_for(ctx, weight), packed->matrix, w);
     matrix.data = packed->matrix;
     matrix.dtype = ctx->act;
     if (w->rank != 5)
@@ -221,14 +194,15 @@ typedef struct operands {
 } operands;
 
 static enum vmt_status operands_of(vmt_ctx *ctx, operands *o, const vmt_weight *w,
-                                   const cuda_packed *view, const vmt_tensor *y, bool is_wide,
-                                   bool through_f32)
+                                   const vmt_tensor *y, bool is_wide, bool through_f32)
 {
+    const void *matrix = NULL;
     const size_t wide = is_wide ? cuda_padded((size_t)vmt_numel(&w->w) * sizeof(float)) : 0;
     const size_t sums = through_f32 ? (size_t)vmt_numel(y) * sizeof(float) : 0;
     void *memory = NULL;
 
-    *o = (operands){view->matrix, *y};
+    VMT_TRY(cuda_weight_matrix(ctx, "linear", w, &matrix));
+    *o = (operands){matrix, *y};
     if (wide + sums)
         VMT_TRY(cuda_scratch(ctx, &memory, wide + sums));
     if (through_f32) {
@@ -240,7 +214,8 @@ static enum vmt_status operands_of(vmt_ctx *ctx, operands *o, const vmt_weight *
     o->matrix = memory;
     return cuda_check(ctx, "linear",
                       cuda_convert(cuda_of(ctx)->stream, (cuda_view){memory, VMT_F32},
-                                   (cuda_view){view->matrix, ctx->act}, vmt_numel(&w->w)));
+                                   (cuda_view){(void *)(uintptr_t)matrix, ctx->act},
+                                   vmt_numel(&w->w)));
 }
 
 size_t cuda_wide_bytes(vmt_ctx *ctx, const vmt_weight *weight)
@@ -264,7 +239,7 @@ enum vmt_status cuda_linear(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, co
     VMT_TRY(cuda_weight_view(ctx, w, "linear", &view));
     const bool through_f32 =
         (is_wide && y->dtype != VMT_F32) || cuda_rounds_before_bias(view, y->dtype, out, in);
-    VMT_TRY(operands_of(ctx, &o, w, view, y, is_wide, through_f32));
+    VMT_TRY(operands_of(ctx, &o, w, y, is_wide, through_f32));
     const bool gelu_inside = epilogue == VMT_EPILOGUE_GELU && o.sums.dtype == VMT_BF16;
     const cuda_matmul product = {.m = x->shape[0],
                                  .n = out,
@@ -293,7 +268,7 @@ static enum vmt_status linear_bwd(vmt_ctx *ctx, vmt_tensor *dx, const vmt_tensor
     operands o;
 
     VMT_TRY(cuda_weight_view(ctx, w, "linear_bwd", &view));
-    VMT_TRY(operands_of(ctx, &o, w, view, dx, is_wide, through_f32));
+    VMT_TRY(operands_of(ctx, &o, w, dx, is_wide, through_f32));
     if (add && through_f32)
         VMT_TRY(cuda_copy(ctx, &o.sums, dx));
     const cuda_matmul product = {.m = dy->shape[0],
@@ -338,6 +313,7 @@ enum vmt_status cuda_linear_gelu(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *u, con
 {
     const int64_t in = x->shape[1], out = y->shape[1];
     const cuda_packed *view = NULL;
+    const void *matrix = NULL;
 
     if (ctx->act != VMT_BF16 || !takes_aux(x, y, u) || y->data == u->data) {
         VMT_TRY(cuda_linear(ctx, u, x, w, VMT_EPILOGUE_NONE));
@@ -346,6 +322,7 @@ enum vmt_status cuda_linear_gelu(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *u, con
                                    cuda_view_of(u), (cuda_view){NULL, u->dtype}, vmt_numel(y)));
     }
     VMT_TRY(cuda_weight_view(ctx, w, "linear_gelu", &view));
+    VMT_TRY(cuda_weight_matrix(ctx, "linear_gelu", w, &matrix));
     const cuda_matmul product = {.m = x->shape[0],
                                  .n = out,
                                  .k = in,
@@ -357,8 +334,8 @@ enum vmt_status cuda_linear_gelu(vmt_ctx *ctx, vmt_tensor *y, vmt_tensor *u, con
                                  .epilogue = CUDA_EPILOGUE_GELU_KEEP,
                                  .b_turned = true,
                                  .has_bias = view->bias != NULL};
-    return cuda_matmul_run(ctx, &product, y->data, x->data, view->matrix,
-                           cuda_bias_for(view, y->dtype), u->data);
+    return cuda_matmul_run(ctx, &product, y->data, x->data, matrix, cuda_bias_for(view, y->dtype),
+                           u->data);
 }
 
 enum vmt_status cuda_linear_bwd_gelu(vmt_ctx *ctx, vmt_tensor *du, const vmt_tensor *dy,
@@ -366,6 +343,7 @@ enum vmt_status cuda_linear_bwd_gelu(vmt_ctx *ctx, vmt_tensor *du, const vmt_ten
 {
     const int64_t in = du->shape[1], out = dy->shape[1];
     const cuda_packed *view = NULL;
+    const void *matrix = NULL;
 
     if (ctx->act != VMT_BF16 || !takes_aux(dy, du, u)) {
         VMT_TRY(cuda_linear_bwd(ctx, du, dy, w));
@@ -374,6 +352,7 @@ enum vmt_status cuda_linear_bwd_gelu(vmt_ctx *ctx, vmt_tensor *du, const vmt_ten
                                    cuda_view_of(du), cuda_view_of(u), vmt_numel(du)));
     }
     VMT_TRY(cuda_weight_view(ctx, w, "linear_bwd_gelu", &view));
+    VMT_TRY(cuda_weight_matrix(ctx, "linear_bwd_gelu", w, &matrix));
     const cuda_matmul product = {.m = dy->shape[0],
                                  .n = in,
                                  .k = out,
@@ -383,5 +362,5 @@ enum vmt_status cuda_linear_bwd_gelu(vmt_ctx *ctx, vmt_tensor *du, const vmt_ten
                                  .in = dy->dtype,
                                  .out = du->dtype,
                                  .epilogue = CUDA_EPILOGUE_GELU_BWD};
-    return cuda_matmul_run(ctx, &product, du->data, dy->data, view->matrix, NULL, u->data);
+    return cuda_matmul_run(ctx, &product, du->data, dy->data, matrix, NULL, u->data);
 }

@@ -78,6 +78,13 @@ enum vmt_status cuda_tiles(vmt_ctx *ctx, void **memory, size_t bytes)
     return VMT_OK;
 }
 
+enum vmt_status cuda_widened(vmt_ctx *ctx, void **memory, size_t bytes)
+{
+    VMT_TRY(grow(ctx, &cuda_of(ctx)->widened, bytes, "a matrix in few bits"));
+    *memory = cuda_of(ctx)->widened.memory;
+    return VMT_OK;
+}
+
 /* Bytes to the host; the call returns when they are there. */
 static enum vmt_status fetch(vmt_ctx *ctx, const char *op, void *to, const void *from, size_t bytes)
 {

@@ -80,6 +80,7 @@ typedef struct cuda_state {
     cuda_buffer workspace; /* of cuBLASLt */
     cuda_buffer scratch;   /* of the op at hand; grows to the largest need */
     cuda_buffer tiles;     /* of local attention, which calls ops that need the scratch */
+    cuda_buffer widened;   /* the matrix in few bits that is multiplied with */
     cuda_plan *plans;
     size_t plan_count, plan_capacity;
     cuda_cudnn *cudnn; /* NULL until an op asks for it, and where it is not there */
@@ -107,6 +108,7 @@ size_t cuda_free_bytes(vmt_ctx *ctx);
 enum vmt_status cuda_scratch(vmt_ctx *ctx, void **memory, size_t bytes);
 /* The same beside it. */
 enum vmt_status cuda_tiles(vmt_ctx *ctx, void **memory, size_t bytes);
+enum vmt_status cuda_widened(vmt_ctx *ctx, void **memory, size_t bytes);
 vmt_op_upload cuda_upload;
 vmt_op_download cuda_download;
 vmt_op_copy cuda_copy;
@@ -178,7 +180,7 @@ void cuda_library_close(cuda_state *state);
 typedef struct cuda_packed {
     void *block;
     int64_t in, out;     /* of a filter: multiples of 8 in BF16 */
-    void *matrix;        /* ctx->act */
+    void *matrix;        /* ctx->act, or as in the file where that has few bits */
     float *bias;         /* NULL: none */
     uint16_t *bias_bf16; /* the same rounded, for products that write BF16; NULL when act is F32 */
     void *fp8;           /* the matrix in e4m3, a block of its own; NULL: not prepared */
@@ -194,11 +196,21 @@ size_t cuda_wide_bytes(vmt_ctx *ctx, const vmt_weight *weight);
 /* VMT_E_INTERNAL naming the op when the weight was not prepared. */
 enum vmt_status cuda_weight_view(vmt_ctx *ctx, const vmt_weight *weight, const char *op,
                                  const cuda_packed **view);
+/* The matrix in ctx->act; one in few bits is widened, until the next call, for the stream that
+ * computes.  cuda_quant.c */
+enum vmt_status cuda_weight_matrix(vmt_ctx *ctx, const char *op, const vmt_weight *weight,
+                                   const void **matrix);
 /* The bias in the dtype that a product writing `out` wants. */
 const void *cuda_bias_for(const cuda_packed *view, enum vmt_dtype out);
 /* Products whose rows are no multiples of 16 bytes run on kernels that round to BF16 before they
  * add the bias. */
 bool cuda_rounds_before_bias(const cuda_packed *view, enum vmt_dtype out, int64_t n, int64_t k);
+
+/* ---- cuda_quant.c */
+size_t cuda_quant_bytes(const vmt_tensor *w);
+enum vmt_status cuda_quant_send(vmt_ctx *ctx, cudaStream_t stream, void *matrix,
+                                const vmt_tensor *w);
+size_t cuda_weight_use_bytes(vmt_ctx *ctx, const vmt_weight *weight);
 
 /* ---- cuda_fp8.c */
 
