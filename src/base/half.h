@@ -23,6 +23,13 @@ static inline float vmt_f32_of_bits(uint32_t bits)
     return x;
 }
 
+/* Without a branch: loops become vectors. */
+static inline uint32_t vmt_choose(uint32_t condition, uint32_t yes, uint32_t no)
+{
+    const uint32_t ones = 0u - condition; /* condition: 0 or 1 */
+    return (yes & ones) | (no & ~ones);
+}
+
 static inline float vmt_f32_of_bf16(uint16_t h)
 {
     return vmt_f32_of_bits((uint32_t)h << 16);
@@ -39,12 +46,11 @@ static inline uint16_t vmt_bf16_of_f32(float x)
 static inline float vmt_f32_of_f16(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000u) << 16, rest = h & 0x7fffu;
-    if (rest >= 0x7c00u) /* infinity, NaN */
-        return vmt_f32_of_bits(sign | 0x7f800000u | (rest & 0x3ffu) << 13);
-    if (rest >= 0x0400u)
-        return vmt_f32_of_bits(sign | ((rest << 13) + ((127u - 15u) << 23)));
-    /* Subnormal: rest · 2⁻²⁴, exact in float. */
-    return vmt_f32_of_bits(sign | vmt_f32_bits((float)rest * 0x1p-24f));
+    const uint32_t infinity_or_nan = 0x7f800000u | (rest & 0x3ffu) << 13;
+    const uint32_t normal = (rest << 13) + ((127u - 15u) << 23);
+    const uint32_t subnormal = vmt_f32_bits((float)(int32_t)rest * 0x1p-24f); /* exact */
+    return vmt_f32_of_bits(sign | vmt_choose(rest >= 0x7c00u, infinity_or_nan,
+                                             vmt_choose(rest >= 0x0400u, normal, subnormal)));
 }
 
 static inline uint16_t vmt_f16_of_f32(float x)
@@ -66,11 +72,10 @@ static inline uint16_t vmt_f16_of_f32(float x)
 static inline float vmt_f32_of_e4m3(uint8_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x80u) << 24, rest = h & 0x7fu;
-    if (rest == 0x7fu)
-        return vmt_f32_of_bits(sign | 0x7fc00000u);
-    if (rest >= 0x08u)
-        return vmt_f32_of_bits(sign | ((rest << 20) + ((127u - 7u) << 23)));
-    return vmt_f32_of_bits(sign | vmt_f32_bits((float)rest * 0x1p-9f)); /* subnormal */
+    const uint32_t normal = (rest << 20) + ((127u - 7u) << 23);
+    const uint32_t subnormal = vmt_f32_bits((float)(int32_t)rest * 0x1p-9f);
+    return vmt_f32_of_bits(sign | vmt_choose(rest == 0x7fu, 0x7fc00000u,
+                                             vmt_choose(rest >= 0x08u, normal, subnormal)));
 }
 
 /* Nearest, ties to even; what is larger than 448, infinity too, becomes 448. */

@@ -6,35 +6,6 @@
 #include <math.h>
 #include <string.h>
 
-/* ---------------------------------------------------------------- 8-bit floats */
-
-float vmt_f32_of_f8(uint8_t f)
-{
-    const uint32_t sign = (uint32_t)(f & 0x80u) << 24, rest = f & 0x7fu;
-
-    if (rest == 0x7fu)
-        return vmt_f32_of_bits(sign | 0x7fc00000u);
-    if (rest >= 8)
-        return vmt_f32_of_bits(sign | ((rest << 20) + ((127u - 7u) << 23)));
-    return vmt_f32_of_bits(sign | vmt_f32_bits((float)rest * 0x1p-9f));
-}
-
-uint8_t vmt_f8_of_f32(float x)
-{
-    const uint32_t bits = vmt_f32_bits(x), sign = bits >> 24 & 0x80u, rest = bits & 0x7fffffffu;
-
-    if (rest > 0x7f800000u)
-        return (uint8_t)(sign | 0x7fu);
-    if (rest >= 0x43e00000u) /* 448 and above */
-        return (uint8_t)(sign | 0x7eu);
-    if (rest >= 0x3c800000u) { /* 2⁻⁶ and above: normal */
-        const uint32_t rebased = rest - ((127u - 7u) << 23);
-        const uint32_t rounded = (rebased + 0x7ffffu + (rebased >> 20 & 1u)) >> 20;
-        return (uint8_t)(sign | (rounded > 0x7eu ? 0x7eu : rounded));
-    }
-    return (uint8_t)(sign | (uint32_t)lrintf(vmt_f32_of_bits(rest) * 0x1p9f));
-}
-
 /* ---------------------------------------------------------------- blocks to floats */
 
 static float half_at(const uint8_t *p)
@@ -111,18 +82,20 @@ static void unpack_q6_k(float *y, const uint8_t *b)
 {
     const float d = half_at(b + 208);
 
-    for (int i = 0; i < 256; i++) {
-        const int half = i / 128, part = i % 128 / 32, at = i % 32;
-        const uint8_t low = b[64 * half + part % 2 * 32 + at] >> (part / 2 * 4) & 15;
-        const uint8_t high = b[128 + 32 * half + at] >> (2 * part) & 3;
-        const float step = d * (float)(int8_t)b[192 + i / 16];
-        y[i] = step * (float)((low | high << 4) - 32);
+    for (int run = 0; run < 16; run++) { /* of 16 elements, which share a scale */
+        const int half = run / 8, part = run % 8 / 2, at = run % 2 * 16;
+        const uint8_t *low = b + 64 * half + part % 2 * 32 + at, *high = b + 128 + 32 * half + at;
+        const float step = d * (float)(int8_t)b[192 + run];
+        for (int i = 0; i < 16; i++) {
+            const int q = (low[i] >> (part / 2 * 4) & 15) | (high[i] >> (2 * part) & 3) << 4;
+            y[16 * run + i] = step * (float)(q - 32);
+        }
     }
 }
 
 static void unpack_f8(float *y, const uint8_t *b)
 {
-    y[0] = vmt_f32_of_f8(b[0]);
+    y[0] = vmt_f32_of_e4m3(b[0]);
 }
 
 /* ---------------------------------------------------------------- types */
@@ -171,6 +144,11 @@ void vmt_unpack(float *y, enum vmt_dtype dtype, const void *blocks, int64_t firs
     const uint8_t *block = (const uint8_t *)blocks + (size_t)(first / elements) * type->bytes;
     float buffer[VMT_QUANT_BLOCK];
 
+    if (dtype == VMT_F8_E4M3) { /* a loop of its own, not a call for each element */
+        for (int64_t i = 0; i < count; i++)
+            y[i] = vmt_f32_of_e4m3(block[i]);
+        return;
+    }
     for (int64_t skip = first % elements; count > 0; block += type->bytes, skip = 0) {
         const int64_t n = elements - skip < count ? elements - skip : count;
         if (n == elements) {
@@ -331,6 +309,6 @@ void vmt_pack(void *blocks, enum vmt_dtype dtype, const float *x, int64_t count)
         else if (dtype == VMT_Q4_K)
             pack_q4_k(block, x + i);
         else
-            *block = vmt_f8_of_f32(x[i]);
+            *block = vmt_e4m3_of_f32(x[i]);
     }
 }

@@ -24,8 +24,4 @@ void vmt_unpack(float *y, enum vmt_dtype dtype, const void *blocks, int64_t firs
  * saturates), Q8_0 and Q4_K; NaN and infinity are the caller's to refuse. */
 void vmt_pack(void *blocks, enum vmt_dtype dtype, const float *x, int64_t count);
 
-/* F8_E4M3 without infinity ("fn"): 1 sign, 4 exponent (bias 7), 3 fraction; 0x7f and 0xff NaN. */
-float vmt_f32_of_f8(uint8_t f);
-uint8_t vmt_f8_of_f32(float x);
-
 #endif

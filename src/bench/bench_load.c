@@ -6,6 +6,7 @@
 #include "bench/bench.h"
 
 #include "base/mapped_file.h"
+#include "base/quant.h"
 #include "dit/dit.h"
 #include "model/model_paths.h"
 #include "model/shard_index.h"
@@ -121,8 +122,8 @@ static void touch(vmt_ctx *ctx, const vmt_tensor_file *file)
         const unsigned char *bytes = t->data;
         const int64_t length = (int64_t)vmt_tensor_bytes(t);
         unsigned sum = 0;
-        if (t->dtype != ctx->act)
-            continue;
+        if (ctx->ops->wait || (t->dtype != ctx->act && !vmt_is_quantised(t->dtype)))
+            continue; /* a device has copies of all; others are copied as they are converted */
 #ifdef _OPENMP
 #pragma omp parallel for num_threads(ctx->threads) schedule(static) reduction(+ : sum)
 #endif
@@ -238,6 +239,52 @@ static enum vmt_status measure_pair(bench *b, load_bench *l, const char *detail,
     return bench_tell(b, &row);
 }
 
+static enum vmt_status nothing(vmt_ctx *ctx, void *user)
+{
+    (void)ctx;
+    (void)user;
+    return VMT_OK;
+}
+
+/* What a backend of the host does before each product: matrices in few bits become floats, a piece
+ * that stays in the cache at a time. */
+static enum vmt_status widen(vmt_ctx *ctx, void *user)
+{
+    const load_bench *l = user;
+
+    for (int64_t i = 0; i < vmt_tensor_file_count(l->file); i++) {
+        const vmt_tensor *t = vmt_tensor_file_find(l->file, vmt_tensor_file_name(l->file, i));
+        const int64_t count = vmt_numel(t);
+        if (!vmt_is_quantised(t->dtype))
+            continue;
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(ctx->threads) schedule(static)
+#endif
+        for (int64_t first = 0; first < count; first += VMT_QUANT_BLOCK) {
+            float values[VMT_QUANT_BLOCK];
+            vmt_tensor_unpack(values, t, first,
+                              count - first < VMT_QUANT_BLOCK ? count - first : VMT_QUANT_BLOCK);
+            *(volatile float *)values = values[VMT_QUANT_BLOCK - 1];
+        }
+    }
+    (void)ctx;
+    return VMT_OK;
+}
+
+static enum vmt_status measure_widening(bench *b, load_bench *l, const char *detail)
+{
+    vmt_bench_row row = {.part = "load", .what = "widen to f32, before each use", .detail = detail};
+
+    for (int64_t i = 0; i < vmt_tensor_file_count(l->file); i++) {
+        const vmt_tensor *t = vmt_tensor_file_find(l->file, vmt_tensor_file_name(l->file, i));
+        row.bytes += vmt_is_quantised(t->dtype) ? (double)vmt_tensor_bytes(t) : 0;
+    }
+    if (row.bytes == 0 || b->ctx->ops->wait) /* none, or a device widens them once */
+        return VMT_OK;
+    VMT_TRY(bench_time(b, &row, nothing, widen, l));
+    return bench_tell(b, &row);
+}
+
 static enum vmt_status measure_load(bench *b, load_bench *l)
 {
     char detail[BENCH_TEXT_BYTES];
@@ -245,6 +292,7 @@ static enum vmt_status measure_load(bench *b, load_bench *l)
     snprintf(detail, sizeof detail, "%" PRId64 " blocks, %.2f GB in %d file%s", l->config.layers,
              1e-9 * l->bytes, l->count, l->count > 1 ? "s" : "");
     VMT_TRY(measure_pair(b, l, detail, false));
+    VMT_TRY(measure_widening(b, l, detail));
     if (can_drop(b->ctx, l))
         return measure_pair(b, l, detail, true);
     const vmt_bench_row row = {.part = "load",

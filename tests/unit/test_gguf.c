@@ -5,6 +5,7 @@
  */
 #include "testing.h"
 
+#include "base/half.h"
 #include "base/quant.h"
 #include "model/tensor_file.h"
 
@@ -73,23 +74,23 @@ static void f8_patterns(void **state)
 {
     (void)state;
     for (unsigned f = 0; f < 256; f++) {
-        const float x = vmt_f32_of_f8((uint8_t)f);
+        const float x = vmt_f32_of_e4m3((uint8_t)f);
         if ((f & 0x7f) == 0x7f) {
             assert_true(isnan(x));
-            assert_int_equal(vmt_f8_of_f32(x) & 0x7f, 0x7f);
+            assert_int_equal(vmt_e4m3_of_f32(x) & 0x7f, 0x7f);
             continue;
         }
         assert_true(x == (float)f8_value(f));
-        assert_int_equal(vmt_f8_of_f32(x), f);
+        assert_int_equal(vmt_e4m3_of_f32(x), f);
         if ((f & 0x7f) == 0x7e)
             continue;
         const float next = (float)f8_value(f + 1), middle = (x + next) / 2;
-        assert_int_equal(vmt_f8_of_f32(middle), f & 1 ? f + 1 : f);
-        assert_int_equal(vmt_f8_of_f32(nextafterf(middle, x)), f);
-        assert_int_equal(vmt_f8_of_f32(nextafterf(middle, next)), f + 1);
+        assert_int_equal(vmt_e4m3_of_f32(middle), f & 1 ? f + 1 : f);
+        assert_int_equal(vmt_e4m3_of_f32(nextafterf(middle, x)), f);
+        assert_int_equal(vmt_e4m3_of_f32(nextafterf(middle, next)), f + 1);
     }
-    assert_int_equal(vmt_f8_of_f32(1e30f), 0x7e);
-    assert_int_equal(vmt_f8_of_f32(-460), 0xfe);
+    assert_int_equal(vmt_e4m3_of_f32(1e30f), 0x7e);
+    assert_int_equal(vmt_e4m3_of_f32(-460), 0xfe);
 }
 
 /* Packed and unpacked again: never farther off than the format must be. */

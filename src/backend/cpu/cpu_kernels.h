@@ -44,6 +44,7 @@ typedef struct cpu_kernels {
     bool pairs;        /* bf16 are multiplied in pairs, by an instruction */
 
     void (*f32_of_bf16)(float *y, const uint16_t *x, int64_t n);
+    void (*f32_of_f16)(float *y, const uint16_t *x, int64_t n);
     void (*bf16_of_f32)(uint16_t *y, const float *x, int64_t n); /* nearest, ties to even */
 
     /* elementwise over n */

@@ -6,7 +6,6 @@
  * it into memory that all of them share.
  */
 #include "backend/cpu/cpu_state.h"
-#include "base/half.h"
 #include "base/quant.h"
 
 #include <string.h>
@@ -38,8 +37,7 @@ void cpu_convert(const cpu_kernels *kernels, void *y, enum vmt_dtype y_dtype, co
         else if (x_dtype == VMT_BF16)
             kernels->f32_of_bf16(buffer, (const uint16_t *)(const void *)from, n);
         else
-            for (int64_t i = 0; i < n; i++)
-                buffer[i] = vmt_f32_of_f16(((const uint16_t *)(const void *)from)[i]);
+            kernels->f32_of_f16(buffer, (const uint16_t *)(const void *)from, n);
         if (y_dtype == VMT_F32)
             memcpy(to, buffer, (size_t)n * sizeof(float));
         else

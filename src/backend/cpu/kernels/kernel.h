@@ -77,6 +77,7 @@ static inline float exp_of(float x)
 #define DECLARE(result, name, ...) result KERNEL(name)(__VA_ARGS__)
 
 DECLARE(void, f32_of_bf16, float *y, const uint16_t *x, int64_t n);
+DECLARE(void, f32_of_f16, float *y, const uint16_t *x, int64_t n);
 DECLARE(void, bf16_of_f32, uint16_t *y, const float *x, int64_t n);
 DECLARE(void, gelu, float *y, const float *x, int64_t n);
 DECLARE(void, gelu_bwd, float *dx, const float *dy, const float *x, int64_t n);

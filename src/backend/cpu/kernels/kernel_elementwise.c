@@ -4,6 +4,7 @@
  * is restrict; `omp simd` states that elements do not depend on each other.
  */
 #include "backend/cpu/kernels/kernel_vector.h"
+#include "base/half.h"
 
 /* y = f(x) and y = f(x, z); f is inlined at each call. */
 INLINE void unary(float *y, const float *x, int64_t n, vec (*f)(vec))
@@ -36,6 +37,13 @@ void KERNEL(f32_of_bf16)(float *y, const uint16_t *x, int64_t n)
 #pragma omp simd
     for (int64_t i = 0; i < n; i++)
         y[i] = float_of((uint32_t)x[i] << 16);
+}
+
+void KERNEL(f32_of_f16)(float *y, const uint16_t *x, int64_t n)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < n; i++)
+        y[i] = vmt_f32_of_f16(x[i]);
 }
 
 void KERNEL(bf16_of_f32)(uint16_t *y, const float *x, int64_t n)

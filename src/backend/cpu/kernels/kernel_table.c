@@ -14,6 +14,7 @@ const cpu_kernels KERNEL_PASTE(vmt_cpu_, kernels, VMT_CPU_LEVEL) = {
     .pairs = true,
 #endif
     .f32_of_bf16 = KERNEL(f32_of_bf16),
+    .f32_of_f16 = KERNEL(f32_of_f16),
     .bf16_of_f32 = KERNEL(bf16_of_f32),
     .gelu = KERNEL(gelu),
     .gelu_bwd = KERNEL(gelu_bwd),
