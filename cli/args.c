@@ -88,6 +88,12 @@ static const own_option own[] = {
      AT(backend), 0, 0},
     {'c', "device", 0, "N", "device of backend cuda, as fastvmt devices counts them (default 0)",
      WHOLE, AT(device), 0, 1023},
+    {'c', "max-vram", 0, "SIZE",
+     "backend cuda: keep within so much of the device, such as 8G (default: what is free)", BYTES,
+     AT(max_vram), 1, 1e15},
+    {'c', "max-ram", 0, "SIZE",
+     "keep within so much memory, such as 512M, mapped files not counted (default: what is free)",
+     BYTES, AT(max_ram), 1, 1e15},
     {'c', "nondeterministic", 0, NULL,
      "backend cuda: a faster backward of attention; two runs differ in their last bits", FLAG,
      AT(nondeterministic), 0, 0},
@@ -225,10 +231,10 @@ static bool parse_number(const own_option *o, const char *text, double *value)
            (o->kind == REAL || (double)(int64_t)*value == *value);
 }
 
-/* A size: a number, and K, M or G for 1024 of the one before it. */
+/* A size: a number, and K, M, G or T for 1024 of the one before it, B or iB behind them or not. */
 static bool parse_bytes(const own_option *o, const char *text, double *value)
 {
-    static const char units[] = "KMG";
+    static const char units[] = "KMGT";
     char *end;
 
     errno = 0;
@@ -238,7 +244,10 @@ static bool parse_bytes(const own_option *o, const char *text, double *value)
     const char *unit = *end ? strchr(units, *end) : NULL;
     for (const char *u = units; unit && u <= unit; u++)
         *value *= 1024;
-    return !end[unit ? 1 : 0] && *value >= o->low && *value <= o->high;
+    end += unit != NULL;
+    if (*end && strcmp(end, "B") != 0 && !(unit && !strcmp(end, "iB")))
+        return false;
+    return *value >= o->low && *value <= o->high;
 }
 
 static enum vmt_status add_lora(const char **loras, const char *text, char *message, size_t size)

@@ -32,6 +32,7 @@ typedef struct cli_options {
     int64_t threads, device, start, stride, crf, checkpoint, preview, seed_models, layers;
     int64_t cache_bytes; /* -1: the library's choice */
     bool keeps_prompts;  /* of the command: encodes prompts, and may take them from a run before */
+    int64_t max_vram, max_ram; /* bytes; 0: none */
     double start_seconds;
     bool nondeterministic;
     bool check, plan, quiet, verbose, overwrite, help, no_audio;

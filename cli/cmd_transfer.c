@@ -115,6 +115,25 @@ static void print_local(const job *j, const vmt_plan *p)
             t[0], t[1], t[2], b[0], b[1], b[2], 100 * share, phases, blocks);
 }
 
+/* How it lies in memory, where it is not all there at once. */
+static void print_holding(const vmt_plan *p)
+{
+    if (p->resident_blocks < p->blocks)
+        fprintf(stderr, "  %d of %d blocks stay, %.1f MiB are copied for each forward\n",
+                p->resident_blocks, p->blocks, (double)p->streamed_bytes / (1 << 20));
+    if (p->spills)
+        fputs("  what a gradient keeps of its blocks goes to memory of the host\n", stderr);
+    if (p->ffn_tokens < p->grid_f * p->grid_h * p->grid_w)
+        fprintf(stderr, "  feed-forwards by %" PRId64 " tokens\n", p->ffn_tokens);
+    for (int i = 0; i < 2; i++)
+        if (p->vae_tile[i][0])
+            fprintf(stderr, "  %s in tiles of %dx%d\n", i ? "decode" : "encode", p->vae_tile[i][0],
+                    p->vae_tile[i][1]);
+    if (p->slowdown > 1.005)
+        fprintf(stderr, "  estimated %.2f x the time that all the memory it wants would take\n",
+                p->slowdown);
+}
+
 static void print_plan(const job *j, const vmt_plan *p)
 {
     const vmt_settings *s = &j->s.settings;
@@ -137,13 +156,47 @@ static void print_plan(const job *j, const vmt_plan *p)
             vmt_backend_name(j->s.ctx));
     if (p->local_box[0])
         print_local(j, p);
+    print_holding(p);
     for (int i = 0; i < VMT_PHASE_COUNT; i++)
         if (p->phase_bytes[i])
             print_bytes(vmt_phase_name((enum vmt_phase)i), p->phase_bytes[i]);
     if (p->mapped_bytes)
         print_bytes("mapped", p->mapped_bytes);
     print_bytes("peak", p->peak_bytes);
+    print_bytes(p->host_bytes ? "context" : "process", p->fixed_bytes);
+    print_bytes("total", p->peak_bytes + p->fixed_bytes);
+    if (p->limit_bytes)
+        print_bytes("limit", p->limit_bytes);
     print_bytes("free", p->free_bytes);
+    if (p->host_bytes)
+        print_bytes("host", p->host_bytes);
+    if (p->host_limit_bytes)
+        print_bytes("host max", p->host_limit_bytes);
+}
+
+/* What the run would need, and what would fit. */
+static int refuse(const job *j, const vmt_plan *p)
+{
+    const double mib = 1 << 20;
+    char frames[64] = "";
+
+    if (p->fitting_frames)
+        snprintf(frames, sizeof frames, ", or --frames %" PRId64, p->fitting_frames);
+    if (p->host_limit_bytes && p->host_bytes > p->host_limit_bytes)
+        return cli_fail_text(VMT_E_MEMORY, "needs %.0f MiB of the host, --max-ram allows %.0f%s",
+                             (double)p->host_bytes / mib, (double)p->host_limit_bytes / mib,
+                             frames);
+    if (p->limit_bytes && p->least_bytes > p->limit_bytes)
+        return cli_fail_text(VMT_E_MEMORY,
+                             "needs %.0f MiB at least, %s allows %.0f: raise it, use a smaller "
+                             "--size%s",
+                             (double)p->least_bytes / mib,
+                             j->o->max_vram ? "--max-vram" : "--max-ram",
+                             (double)p->limit_bytes / mib, frames);
+    return cli_fail_text(VMT_E_MEMORY,
+                         "needs %.1f MiB, free are %.1f: use a smaller --size, fewer --frames%s%s",
+                         (double)p->peak_bytes / mib, (double)p->free_bytes / mib,
+                         p->recompute < 2 ? ", or --recompute 2" : "", frames);
 }
 
 /* Of this reference, whose pixels need not be there. */
@@ -160,15 +213,9 @@ static int plan(const job *j, const vmt_clip *reference, bool show)
 
     if (status != VMT_OK)
         return cli_fail(&j->s, status);
-    const bool fits = p.peak_bytes <= p.free_bytes;
-    if ((show || !fits) && (j->o->plan || !j->o->quiet))
+    if ((show || !p.fits) && (j->o->plan || !j->o->quiet))
         print_plan(j, &p);
-    if (!fits)
-        return cli_fail_text(
-            VMT_E_MEMORY, "needs %.1f MiB, free are %.1f: use a smaller --size, fewer --frames%s",
-            (double)p.peak_bytes / (1 << 20), (double)p.free_bytes / (1 << 20),
-            p.recompute < 2 ? ", or --recompute 2" : "");
-    return 0;
+    return p.fits ? 0 : refuse(j, &p);
 }
 
 /* A size that cannot fit is refused before the reference is read at that size.  A number of frames

@@ -2,6 +2,9 @@
 #include "cli.h"
 
 #include <errno.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -109,6 +112,8 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
                                .threads = (int)options->threads,
                                .device = (int)options->device,
                                .nondeterministic = options->nondeterministic,
+                               .max_vram = (uint64_t)options->max_vram,
+                               .max_ram = (uint64_t)options->max_ram,
                                .log = print_log,
                                .log_user = options,
                                .cache_dir = cache_folder(options, place, sizeof place),
@@ -116,6 +121,13 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
                                    options->cache_bytes > 0 ? (uint64_t)options->cache_bytes : 0};
 
     *s = (cli_session){.options = options};
+#ifdef __GLIBC__
+    if (options->max_ram) { /* what is freed goes back to the system, which the C library would else
+                               keep for speed, up to twice 32 MiB at each end */
+        mallopt(M_MMAP_THRESHOLD, 256 << 10);
+        mallopt(M_TRIM_THRESHOLD, 128 << 10);
+    }
+#endif
     if (options->fit && strcmp(options->fit, "crop") && strcmp(options->fit, "pad") &&
         strcmp(options->fit, "stretch"))
         return cli_fail_text(VMT_E_ARG, "--fit %s: one of crop|pad|stretch", options->fit);

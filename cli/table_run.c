@@ -161,9 +161,12 @@ static enum vmt_status check_memory(table_run *r, const vmt_transfer_io *io)
     vmt_plan plan;
 
     VMT_TRY(vmt_plan_make(r->s.ctx, r->s.model, &r->s.settings, io, &plan));
-    if (plan.peak_bytes > plan.free_bytes)
-        return vmt_fail(r->s.ctx, VMT_E_MEMORY, "needs %.1f MiB, free are %.1f",
-                        (double)plan.peak_bytes / (1 << 20), (double)plan.free_bytes / (1 << 20));
+    if (!plan.fits)
+        return vmt_fail(
+            r->s.ctx, VMT_E_MEMORY,
+            "needs %.1f MiB (%.1f at least), free are %.1f, the limit is %.1f (0: none)",
+            (double)plan.peak_bytes / (1 << 20), (double)plan.least_bytes / (1 << 20),
+            (double)plan.free_bytes / (1 << 20), (double)plan.limit_bytes / (1 << 20));
     return VMT_OK;
 }
 

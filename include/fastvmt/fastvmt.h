@@ -90,7 +90,12 @@ typedef struct vmt_config {
     /* not 0, backend cuda: a faster backward of attention, whose sums are added in an order of
      * chance: two runs differ in their last bits */
     int nondeterministic;
-    int threads;     /* 0: every core this process may use */
+    int threads; /* 0: every core this process may use */
+    /* Bytes that this process may take; 0: what is free, less a margin.  max_vram: of the device of
+     * backend cuda, context and libraries included; max_ram: of the host, files that are mapped not
+     * included.  Runs keep to them (vmt_plan), as far as memory that was freed goes back to the
+     * system: with glibc, mallopt(M_MMAP_THRESHOLD, …) sees to it. */
+    uint64_t max_vram, max_ram;
     vmt_log_fn *log; /* may be NULL */
     void *log_user;
     /* folder in which encoded prompts are kept for later runs (docs/text.md), made when one is;
@@ -343,8 +348,8 @@ typedef struct vmt_settings {
     int32_t sampler;       /* enum vmt_sampler; transfer always uses Euler */
     int32_t init;          /* enum vmt_init */
     int32_t recompute;   /* gradient: 0 all kept, 1 block inputs and attention kept, 2 inputs only,
-                            -1 the least that fits half of the host's free memory (all of a
-                            device's), else 2 */
+                            -1 the fastest that fits vmt_config's limits, else half of the host's
+                            free memory, or all of a device's */
     int32_t vae_tile[2]; /* latent rows, columns of a VAE tile; 0: untiled */
     int32_t vae_tiling;  /* enum vmt_vae_tiling */
     int32_t vae_tile_stride[2]; /* blend: from tile to tile; 0: half a tile */
@@ -466,11 +471,28 @@ typedef struct vmt_plan {
     int32_t forward_blocks;  /* blocks of the network that one gradient's forwards go through */
     int32_t backward_blocks; /* and its backward; 0: the method needs none */
     int32_t recompute;       /* level chosen */
-    int64_t local_tile[3], local_box[3];   /* of local attention, tokens; 0: full attention */
-    uint64_t phase_bytes[VMT_PHASE_COUNT]; /* arenas, clips, converted weights of each phase */
-    uint64_t mapped_bytes;                 /* weights used where they lie in the files */
-    uint64_t peak_bytes;                   /* largest phase */
-    uint64_t free_bytes;                   /* what this machine has free now */
+    int32_t blocks, resident_blocks; /* of the network; the rest is copied each time it is used */
+    int32_t spills;          /* 1: what a gradient keeps of its blocks goes to memory of the host */
+    int64_t ffn_tokens;      /* tokens that a feed-forward holds in its middle at a time */
+    int32_t vae_tile[2][2];  /* of encode, of decode: latent rows, columns; 0: whole frames */
+    uint64_t streamed_bytes; /* copied for one forward; 0: every block stays */
+    double slowdown;         /* estimated time of the steps over that of a run which has all the
+                                memory it wants */
+    int64_t local_tile[3], local_box[3]; /* of local attention, tokens; 0: full attention */
+    /* arenas, clips, converted weights of each phase; of a device those in its memory */
+    uint64_t phase_bytes[VMT_PHASE_COUNT];
+    uint64_t mapped_bytes; /* weights used where they lie in the files */
+    uint64_t peak_bytes;   /* largest phase */
+    uint64_t fixed_bytes; /* beside it: of a device context, libraries and workspaces; else what the
+                             process took when the context was opened, and its threads */
+    uint64_t host_bytes;  /* of a run on a device: memory of the host, what the process takes in any
+                             case included; else 0 */
+    uint64_t free_bytes;  /* what this machine has free now */
+    uint64_t limit_bytes; /* vmt_config.max_vram, or max_ram where the host computes; 0: none */
+    uint64_t host_limit_bytes; /* of a device: max_ram */
+    int32_t fits;              /* 1: within what is free and the limits */
+    uint64_t least_bytes;      /* the least limit_bytes that this size needs */
+    int64_t fitting_frames;    /* where it does not fit: frames that would; 0: none, or not asked */
 } vmt_plan;
 
 /* The reference's motion as the guidance saw it: where each token of a latent frame goes in the

@@ -19,18 +19,20 @@ struct vmt_ops;
 enum { VMT_MESSAGE_BYTES = 2048 };
 
 struct vmt_ctx {
-    const struct vmt_ops *ops; /* table of the opened backend (tensor/tensor.h) */
-    void *backend;             /* private state of that backend */
-    enum vmt_dtype real;       /* residual stream, norms, latents, losses: F32 (F64 on ref64) */
-    enum vmt_dtype act;        /* inputs and outputs of matmuls: F32, BF16 (F64 on ref64) */
-    int threads;               /* >= 1 */
-    int device;                /* of backend cuda, from 0 */
-    bool nondeterministic;     /* backend cuda: sums may be added in an order of chance */
-    char machine[192];         /* what computes, as far as bits depend on it; of the backend */
-    char *cache_dir;           /* folder of what is kept from run to run; owned; NULL: none */
-    uint64_t cache_bytes;      /* what it may hold */
-    atomic_int cancelled;      /* set by vmt_cancel, seen at the next block */
-    vmt_log_fn *log;           /* may be NULL */
+    const struct vmt_ops *ops;  /* table of the opened backend (tensor/tensor.h) */
+    void *backend;              /* private state of that backend */
+    enum vmt_dtype real;        /* residual stream, norms, latents, losses: F32 (F64 on ref64) */
+    enum vmt_dtype act;         /* inputs and outputs of matmuls: F32, BF16 (F64 on ref64) */
+    int threads;                /* >= 1 */
+    int device;                 /* of backend cuda, from 0 */
+    bool nondeterministic;      /* backend cuda: sums may be added in an order of chance */
+    char machine[192];          /* what computes, as far as bits depend on it; of the backend */
+    char *cache_dir;            /* folder of what is kept from run to run; owned; NULL: none */
+    uint64_t cache_bytes;       /* what it may hold */
+    uint64_t max_vram, max_ram; /* vmt_config; 0: no limit */
+    size_t base_bytes;          /* anonymous memory of the process when it was opened */
+    atomic_int cancelled;       /* set by vmt_cancel, seen at the next block */
+    vmt_log_fn *log;            /* may be NULL */
     void *log_user;
     char message[VMT_MESSAGE_BYTES]; /* text of the last failure, one line */
 };

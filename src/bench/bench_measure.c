@@ -4,6 +4,8 @@
  */
 #include "bench/bench.h"
 
+#include "pipeline/budget.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,20 +33,7 @@ double bench_processor(void)
 
 size_t bench_used(vmt_ctx *ctx)
 {
-    char line[256];
-    unsigned long long kib = 0;
-    FILE *file;
-
-    if (ctx->ops->free_bytes)
-        return SIZE_MAX - ctx->ops->free_bytes(ctx);
-    file = fopen("/proc/self/status", "r");
-    if (!file)
-        return 0;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
-            break;
-    fclose(file);
-    return (size_t)kib * 1024;
+    return ctx->ops->free_bytes ? SIZE_MAX - ctx->ops->free_bytes(ctx) : vmt_process_memory();
 }
 
 enum vmt_status bench_wait(vmt_ctx *ctx)

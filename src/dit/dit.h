@@ -45,6 +45,8 @@ enum vmt_status vmt_dit_prepare(vmt_ctx *ctx, vmt_dit *dit);
 enum vmt_status vmt_dit_prepare_blocks(vmt_ctx *ctx, vmt_dit *dit, int resident);
 /* Lets go of all that was packed. */
 void vmt_dit_release(vmt_ctx *ctx, vmt_dit *dit);
+/* Bytes of packed copies that are there now. */
+size_t vmt_dit_held_now(const vmt_dit *dit);
 /* Bytes of packed copies and converted vectors, at most at one time, with so many resident blocks.
  */
 size_t vmt_dit_held_bytes(vmt_ctx *ctx, const vmt_dit *dit, int resident, bool fp8);

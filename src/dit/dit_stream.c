@@ -247,6 +247,15 @@ static size_t packed_bytes(vmt_ctx *ctx, const vmt_weight *weight, bool fp8)
                                           PASS_USE | (fp8 ? (unsigned)VMT_USE_FP8 : 0U));
 }
 
+size_t vmt_dit_held_now(const vmt_dit *dit)
+{
+    size_t bytes = 0;
+
+    for (int64_t i = 0; i < dit->matrix_count; i++)
+        bytes += dit->matrices[i]->packed_bytes;
+    return bytes;
+}
+
 size_t vmt_dit_block_bytes(vmt_ctx *ctx, const vmt_dit *dit, bool fp8)
 {
     vmt_weight *matrices[DIT_BLOCK_MATRICES];

@@ -2,8 +2,9 @@
  *
  * The context and the clip of the public header; names of statuses and phases.
  */
+#include "pipeline/budget.h"
+
 #include "backend/backend.h"
-#include "tensor/tensor.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -31,7 +32,15 @@ enum vmt_status vmt_ctx_open(vmt_ctx **result, const vmt_config *config)
     ctx->cache_bytes = config->cache_bytes ? config->cache_bytes : 512U << 20;
     if (config->cache_dir && !(ctx->cache_dir = strdup(config->cache_dir)))
         return vmt_fail(ctx, VMT_E_MEMORY, "out of memory");
+    ctx->max_vram = config->max_vram;
+    ctx->max_ram = config->max_ram;
     VMT_TRY(vmt_backend_open(ctx, config->backend, config->dtype));
+    ctx->base_bytes = vmt_process_memory();
+    if (ctx->max_vram && !ctx->ops->free_bytes)
+        return vmt_fail(ctx, VMT_E_ARG,
+                        "--max-vram: backend %s computes in memory of the host: limit it by "
+                        "--max-ram",
+                        ctx->ops->name);
     vmt_log(ctx, VMT_LOG_DEBUG, "backend %s, activations %s, threads %d", ctx->ops->name,
             vmt_dtype_name(ctx->act), ctx->threads);
     return VMT_OK;

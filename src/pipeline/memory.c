@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "pipeline/pipeline.h"
+#include "pipeline/budget.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,4 +82,47 @@ size_t vmt_free_memory(vmt_ctx *ctx)
     if (ctx->ops->free_bytes)
         return ctx->ops->free_bytes(ctx);
     return host_memory();
+}
+
+size_t vmt_process_memory(void)
+{
+    char line[256];
+    unsigned long long kib = 0;
+    FILE *file = fopen("/proc/self/status", "r");
+
+    if (!file)
+        return 0;
+    while (fgets(line, sizeof line, file))
+        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
+            break;
+    fclose(file);
+    return (size_t)kib * 1024;
+}
+
+/* What allocator, threads and compiled products add to a process (e2e.plan), to a round number;
+ * pinned pieces that transfers go through. */
+enum { OWN_BYTES = 24 << 20, ROUNDED = 8 << 20, PINNED_BYTES = 128 << 20 };
+
+static size_t process_bytes(const vmt_ctx *ctx)
+{
+    return (ctx->base_bytes + OWN_BYTES + ROUNDED - 1) / ROUNDED * ROUNDED;
+}
+
+vmt_budget vmt_budget_now(vmt_ctx *ctx, size_t held)
+{
+    const bool device = ctx->ops->free_bytes != NULL;
+    size_t later = 0;
+    vmt_budget b = {.named = ctx->max_vram || ctx->max_ram, .free = vmt_free_memory(ctx) + held};
+
+    if (!device) {
+        b.fixed = process_bytes(ctx);
+        b.room = ctx->max_ram ? left_of((size_t)ctx->max_ram, b.fixed) : b.free;
+        return b;
+    }
+    b.fixed = ctx->ops->fixed_bytes ? ctx->ops->fixed_bytes(ctx, &later) : 0;
+    b.free = left_of(b.free, later);
+    b.room = ctx->max_vram ? left_of((size_t)ctx->max_vram, b.fixed) : b.free;
+    b.host_fixed = process_bytes(ctx) + PINNED_BYTES;
+    b.host_room = ctx->max_ram ? left_of((size_t)ctx->max_ram, b.host_fixed) : host_memory() / 2;
+    return b;
 }

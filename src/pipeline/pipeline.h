@@ -10,6 +10,7 @@
 #include "model/model_config.h"
 #include "model/model_paths.h"
 #include "motion/guidance.h"
+#include "pipeline/budget.h"
 #include "sampler/sampler.h"
 #include "text/umt5.h"
 #include "vae/vae.h"
@@ -33,9 +34,6 @@ struct vmt_model {
 
 /* VMT_E_MODEL with advice unless the model has the part. */
 enum vmt_status vmt_model_require(vmt_ctx *ctx, const vmt_model *model, enum vmt_part part);
-
-/* Bytes free where the context computes: of the device, else of this machine for a new program. */
-size_t vmt_free_memory(vmt_ctx *ctx);
 
 typedef struct vmt_reporter vmt_reporter;
 
@@ -64,6 +62,13 @@ enum vmt_status vmt_geometry_make(vmt_ctx *ctx, vmt_geometry *g, const vmt_model
 /* Elements of the latent. */
 int64_t vmt_geometry_latent(const vmt_geometry *g);
 
+/* Bytes that are there all the time where the context computes: the caller's clip, tensors that
+ * were copied when the files opened.  On a device 0: they are the host's. */
+size_t vmt_always_bytes(const vmt_ctx *ctx, const vmt_model *model, const vmt_geometry *g,
+                        bool from_clip);
+/* The same wherever it is. */
+size_t vmt_caller_bytes(const vmt_model *model, const vmt_geometry *g, bool from_clip);
+
 /* The clip at model size: last frame repeated, right and bottom edges replicated. */
 enum vmt_status vmt_geometry_pad(vmt_ctx *ctx, const vmt_geometry *g, const vmt_clip *clip,
                                  vmt_clip *padded);
@@ -71,8 +76,30 @@ enum vmt_status vmt_geometry_pad(vmt_ctx *ctx, const vmt_geometry *g, const vmt_
 enum vmt_status vmt_geometry_crop(vmt_ctx *ctx, const vmt_geometry *g, const vmt_clip *padded,
                                   vmt_clip *clip);
 
+/* ---- vae_room.c */
+
 /* The autoencoder's options out of the settings; a stride of 0 is half a tile. */
 vmt_vae_options vmt_vae_options_from(const vmt_settings *settings, vmt_reporter *reporter);
+
+/* Bytes of one direction, weights and scratch included; where that is more than `room` and tiles
+ * may be chosen, with the largest exact tiles that fit, or those that take least. */
+enum vmt_status vmt_vae_fit(vmt_ctx *ctx, const vmt_model *model, const vmt_geometry *g,
+                            enum vmt_vae_direction direction, size_t room, bool may_tile,
+                            vmt_vae_options *options, size_t *bytes);
+
+/* Before a phase that takes `bytes`: what the last one kept for speed goes, and the DiT's weights
+ * if both do not fit. */
+void vmt_make_room(vmt_ctx *ctx, const vmt_model *model, size_t bytes);
+
+/* ---- plan.c */
+
+/* VMT_E_MEMORY, before anything is loaded, where the user named a limit that a run cannot keep;
+ * VMT_E_MODEL without a DiT. */
+enum vmt_status vmt_plan_require(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                                 const vmt_transfer_io *io);
+
+/* Bytes that the longest prompts take to encode where the context computes, scratch included. */
+enum vmt_status vmt_text_bytes(vmt_ctx *ctx, const vmt_model *model, size_t *bytes);
 
 /* ---- progress */
 

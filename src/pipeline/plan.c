@@ -6,6 +6,7 @@
 #include "pipeline/sample.h"
 #include "pipeline/texts.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 /* Which phases a run has. */
@@ -14,83 +15,191 @@ typedef struct plan_kind {
     bool from_clip; /* the reference is encoded and its features are extracted */
     bool from_text; /* prompts are encoded */
     bool previews;  /* pictures on the way */
+    size_t loaded;  /* bytes of the caller's clip that are there already */
 } plan_kind;
 
-/* Copies of unaligned tensors, made when the model's files were opened. */
-static size_t copied_bytes(const vmt_model *model)
+enum vmt_status vmt_text_bytes(vmt_ctx *ctx, const vmt_model *m, size_t *bytes)
 {
-    size_t bytes = 0;
+    const vmt_text_config *c = &m->text_config;
+    const vmt_umt5_sequence longest = {.count = c->text_len};
+    const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};
+    size_t mapped;
 
-    for (int part = 0; part < VMT_PART_COUNT; part++)
-        if (model->files[part])
-            bytes += vmt_tensor_file_copied_bytes(model->files[part]);
-    return bytes;
+    VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, texts, VMT_TEXT_COUNT, bytes, &mapped));
+    if (ctx->ops->attention_bytes)
+        *bytes += ctx->ops->attention_bytes(ctx, c->text_len, c->text_len, c->heads,
+                                            c->dim_attn / c->heads, false);
+    return VMT_OK;
 }
 
-static enum vmt_status plan_phases(vmt_ctx *ctx, const vmt_model *m, const vmt_settings *s,
-                                   const vmt_geometry *g, plan_kind kind, vmt_plan *plan)
-{
-    const vmt_vae_options options = vmt_vae_options_from(s, NULL);
-    const vmt_preview preview = {0};
-    const vmt_sample_spec spec = {.model = m,
-                                  .settings = s,
-                                  .geometry = *g,
-                                  .transfer = kind.transfer,
-                                  .extracts = kind.from_clip,
-                                  .samples = true,
-                                  .preview = kind.previews ? &preview : NULL};
-    const size_t clip = (size_t)(3 * g->model_frames * g->model_height * g->model_width);
-    /* there all the time: the caller's clip, and tensors that were copied when the files opened */
-    const size_t always = (kind.from_clip ? clip : 0) + copied_bytes(m);
-    size_t packed = 0, mapped = 0, bytes;
-    vmt_sample_needs needs;
+/* What a plan is made of. */
+typedef struct planning {
+    vmt_ctx *ctx;
+    const vmt_model *m;
+    const vmt_settings *s;
+    const vmt_geometry *g;
+    plan_kind kind;
+    vmt_budget budget;
+    size_t always, clip; /* where the context computes */
+    size_t weights;      /* of the DiT, which stay with the model after sampling */
+    size_t least;        /* of the phases, largest */
+} planning;
 
-    vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
-    if (s->fp8)
-        packed += vmt_dit_fp8_bytes(ctx, m->dit);
+static void need(planning *p, size_t bytes)
+{
+    p->least = bytes > p->least ? bytes : p->least;
+}
+
+static enum vmt_status plan_sample(planning *p, vmt_plan *plan)
+{
+    const vmt_preview preview = {0};
+    const vmt_sample_spec spec = {.model = p->m,
+                                  .settings = p->s,
+                                  .geometry = *p->g,
+                                  .transfer = p->kind.transfer,
+                                  .extracts = p->kind.from_clip,
+                                  .samples = true,
+                                  .preview = p->kind.previews ? &preview : NULL};
+    vmt_sample_needs needs;
+    size_t packed, mapped;
+
+    vmt_dit_weight_bytes(p->ctx, p->m->dit, &packed, &mapped);
     plan->mapped_bytes = mapped;
-    const size_t held = packed + always;
-    const size_t left = plan->free_bytes > held ? plan->free_bytes - held : 0;
-    VMT_TRY(vmt_sample_plan(ctx, &spec, left, &needs));
-    plan->recompute = needs.recompute;
+    VMT_TRY(vmt_sample_plan(p->ctx, &spec, &p->budget, p->always, &needs));
+    const vmt_held *held = &needs.held;
+    plan->recompute = held->how.recompute;
+    plan->blocks = (int32_t)p->m->dit_config.layers;
+    plan->resident_blocks = held->how.resident;
+    plan->spills = held->host > 0;
+    plan->ffn_tokens =
+        held->how.ffn_rows ? held->how.ffn_rows : p->g->grid_f * p->g->grid_h * p->g->grid_w;
+    plan->streamed_bytes = held->streamed;
+    plan->slowdown = held->slowdown;
     plan->forward_blocks = needs.forward_blocks;
     plan->backward_blocks = needs.backward_blocks;
     for (int a = 0; a < 3; a++) {
         plan->local_tile[a] = needs.local.geometry.tile[a];
         plan->local_box[a] = needs.local.geometry.box[a];
     }
-    plan->phase_bytes[VMT_PHASE_SAMPLE] = needs.bytes + held;
-    plan->phase_bytes[VMT_PHASE_EXTRACT] = kind.from_clip ? needs.bytes + held : 0;
+    p->weights = held->weights;
+    plan->phase_bytes[VMT_PHASE_SAMPLE] = held->bytes + held->weights + p->always;
+    plan->phase_bytes[VMT_PHASE_EXTRACT] =
+        p->kind.from_clip ? plan->phase_bytes[VMT_PHASE_SAMPLE] : 0;
+    plan->host_bytes = held->host;
     plan->guided_steps = (int32_t)needs.guided;
     plan->forwards = (int32_t)needs.forwards;
-    plan->gradients = (int32_t)vmt_reuse_gradients(&s->motion, needs.guided);
-    const bool texts_needed[VMT_TEXT_COUNT] = {true, s->cfg_scale != 1.0F, kind.from_clip};
-    if (m->text && kind.from_text && !vmt_texts_kept(ctx, m, s, texts_needed)) {
+    plan->gradients = (int32_t)vmt_reuse_gradients(&p->s->motion, needs.guided);
+    need(p, held->least + p->always);
+    return VMT_OK;
+}
+
+/* clips: of the host's, that lie beside a direction of the autoencoder. */
+static enum vmt_status plan_vae(planning *p, vmt_plan *plan, enum vmt_vae_direction direction,
+                                size_t clips)
+{
+    const bool decodes = direction == VMT_VAE_DECODE;
+    const size_t beside = p->always + clips;
+    const size_t room = p->budget.room > beside ? p->budget.room - beside : 0;
+    vmt_vae_options options = vmt_vae_options_from(p->s, NULL), smallest = options;
+    size_t bytes, least;
+
+    VMT_TRY(vmt_vae_fit(p->ctx, p->m, p->g, direction, room, p->budget.named, &options, &bytes));
+    for (int axis = 0; axis < 2; axis++)
+        plan->vae_tile[decodes][axis] = (int32_t)options.tile[axis];
+    bytes += beside;
+    if (decodes && bytes <= p->budget.room && p->weights <= p->budget.room - bytes)
+        bytes += p->weights;
+    plan->phase_bytes[decodes ? VMT_PHASE_DECODE : VMT_PHASE_ENCODE] = bytes;
+    VMT_TRY(vmt_vae_fit(p->ctx, p->m, p->g, direction, 0, true, &smallest, &least));
+    need(p, least + beside);
+    return VMT_OK;
+}
+
+static enum vmt_status plan_phases(planning *p, vmt_plan *plan)
+{
+    vmt_ctx *ctx = p->ctx;
+    const vmt_model *m = p->m;
+    size_t bytes;
+
+    VMT_TRY(plan_sample(p, plan));
+    const bool texts_needed[VMT_TEXT_COUNT] = {true, p->s->cfg_scale != 1.0F, p->kind.from_clip};
+    if (m->text && p->kind.from_text && !vmt_texts_kept(ctx, m, p->s, texts_needed)) {
         const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
-        const vmt_umt5_sequence texts[VMT_TEXT_COUNT] = {longest, longest, longest};
-        VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, texts, VMT_TEXT_COUNT, &bytes, &mapped));
-        plan->phase_bytes[VMT_PHASE_TEXT] = bytes + always;
+        size_t mapped;
+        VMT_TRY(vmt_umt5_encode_bytes(ctx, m->text, &longest, 1, &bytes, &mapped));
         plan->mapped_bytes += mapped;
+        VMT_TRY(vmt_text_bytes(ctx, m, &bytes));
+        plan->phase_bytes[VMT_PHASE_TEXT] = bytes + p->always;
+        need(p, bytes + p->always);
     }
     if (!m->vae)
         return VMT_OK;
-    if (kind.from_clip) {
-        VMT_TRY(vmt_vae_encode_bytes(ctx, m->vae, g->model_frames, g->model_height, g->model_width,
-                                     &options, &bytes));
-        plan->phase_bytes[VMT_PHASE_ENCODE] =
-            bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + always + clip;
-    }
-    if (kind.previews) {
+    if (p->kind.from_clip)
+        VMT_TRY(plan_vae(p, plan, VMT_VAE_ENCODE, p->clip));
+    if (p->kind.previews) {
         uint64_t *encode = &plan->phase_bytes[VMT_PHASE_ENCODE];
         VMT_TRY(vmt_vae_colour_bytes(ctx, m->vae, &bytes));
-        bytes += vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + always;
+        bytes += vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + p->always;
         *encode = bytes > *encode ? bytes : *encode;
     }
-    VMT_TRY(
-        vmt_vae_decode_bytes(ctx, m->vae, g->latent_f, g->latent_h, g->latent_w, &options, &bytes));
-    /* The DiT's converted weights stay with the model; padded and cropped result. */
-    plan->phase_bytes[VMT_PHASE_DECODE] =
-        bytes + vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_DECODE) + held + 2 * clip;
+    /* padded and cropped result */
+    return plan_vae(p, plan, VMT_VAE_DECODE, 2 * p->clip);
+}
+
+/* What follows from the phases. */
+static void judge(const planning *p, vmt_plan *plan)
+{
+    const vmt_ctx *ctx = p->ctx;
+    const bool device = ctx->ops->free_bytes != NULL;
+    const size_t clip = (size_t)(3 * p->g->model_frames * p->g->model_height * p->g->model_width);
+
+    for (int i = 0; i < VMT_PHASE_COUNT; i++)
+        if (plan->phase_bytes[i] > plan->peak_bytes)
+            plan->peak_bytes = plan->phase_bytes[i];
+    plan->fixed_bytes = p->budget.fixed;
+    plan->limit_bytes = device ? ctx->max_vram : ctx->max_ram;
+    plan->host_limit_bytes = device ? ctx->max_ram : 0;
+    plan->least_bytes = p->least + p->budget.fixed;
+    if (device) {
+        const uint64_t decode = 2 * clip;
+        plan->host_bytes = (plan->host_bytes > decode ? plan->host_bytes : decode) +
+                           vmt_caller_bytes(p->m, p->g, p->kind.from_clip) + p->budget.host_fixed;
+    }
+    plan->fits = plan->peak_bytes <= plan->free_bytes &&
+                 (!plan->limit_bytes || plan->peak_bytes <= p->budget.room) &&
+                 (!plan->host_limit_bytes || plan->host_bytes <= plan->host_limit_bytes);
+}
+
+static enum vmt_status plan_for(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                                const vmt_geometry *g, plan_kind kind, vmt_plan *plan)
+{
+    const bool device = ctx->ops->free_bytes != NULL;
+    planning p = {
+        .ctx = ctx,
+        .m = model,
+        .s = settings,
+        .g = g,
+        .kind = kind,
+        .budget = vmt_budget_now(ctx, vmt_dit_held_now(model->dit)),
+        .always = vmt_always_bytes(ctx, model, g, kind.from_clip),
+        .clip = device ? 0 : (size_t)(3 * g->model_frames * g->model_height * g->model_width)};
+
+    /* in the phases below, and no longer free */
+    const size_t there = device ? 0 : kind.loaded + vmt_caller_bytes(model, g, false);
+    *plan = (vmt_plan){.free_bytes = p.budget.free + there, .steps = settings->steps};
+    if (!p.budget.named || (device && !ctx->max_vram))
+        p.budget.room += there;
+    plan->width = g->width;
+    plan->height = g->height;
+    plan->frames = g->frames;
+    plan->model_width = g->model_width;
+    plan->model_height = g->model_height;
+    plan->model_frames = g->model_frames;
+    plan->grid_f = g->grid_f;
+    plan->grid_h = g->grid_h;
+    plan->grid_w = g->grid_w;
+    VMT_TRY(plan_phases(&p, plan));
+    judge(&p, plan);
     return VMT_OK;
 }
 
@@ -109,6 +218,31 @@ static enum vmt_status stored_geometry(vmt_ctx *ctx, vmt_geometry *g, const vmt_
     return status;
 }
 
+/* The most frames up to those of `g` that fit; 0: none.  Of lengths that need no padding. */
+static int64_t most_frames(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                           const vmt_geometry *g, plan_kind kind)
+{
+    int64_t low = 0, high = (g->model_frames - 1) / g->time; /* latent frames behind the first */
+    vmt_plan plan;
+
+    while (low < high) {
+        const int64_t middle = (low + high + 1) / 2;
+        vmt_settings shorter = *settings;
+        vmt_geometry own;
+        shorter.frames = middle * g->time + 1;
+        shorter.width = g->width;
+        shorter.height = g->height;
+        if (vmt_geometry_make(ctx, &own, model, &shorter, NULL) ||
+            plan_for(ctx, model, &shorter, &own, kind, &plan))
+            return 0;
+        if (plan.fits)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low > 0 ? low * g->time + 1 : 0;
+}
+
 enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
                               const vmt_transfer_io *io, vmt_plan *plan)
 {
@@ -124,28 +258,33 @@ enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_se
                       .from_clip = from_clip,
                       .from_text = !io->embeddings,
                       .previews = io->preview != NULL};
-    *plan = (vmt_plan){.free_bytes = vmt_free_memory(ctx), .steps = settings->steps};
     VMT_TRY(vmt_model_require(ctx, model, VMT_PART_DIT));
     if (stored)
         VMT_TRY(stored_geometry(ctx, &geometry, model, io, &kind));
     else
         VMT_TRY(
             vmt_geometry_make(ctx, &geometry, model, settings, from_clip ? io->reference : NULL));
-    plan->width = g->width;
-    plan->height = g->height;
-    plan->frames = g->frames;
-    plan->model_width = g->model_width;
-    plan->model_height = g->model_height;
-    plan->model_frames = g->model_frames;
-    plan->grid_f = g->grid_f;
-    plan->grid_h = g->grid_h;
-    plan->grid_w = g->grid_w;
-    if (from_clip && io->reference->pixels) /* in the phases below, and no longer free */
-        plan->free_bytes += (uint64_t)(3 * g->frames * g->height * g->width);
-    plan->free_bytes += copied_bytes(model); /* likewise */
-    VMT_TRY(plan_phases(ctx, model, settings, g, kind, plan));
-    for (int i = 0; i < VMT_PHASE_COUNT; i++)
-        if (plan->phase_bytes[i] > plan->peak_bytes)
-            plan->peak_bytes = plan->phase_bytes[i];
+    if (from_clip && io->reference->pixels)
+        kind.loaded = (size_t)(3 * g->frames * g->height * g->width);
+    VMT_TRY(plan_for(ctx, model, settings, g, kind, plan));
+    if (!plan->fits && !stored)
+        plan->fitting_frames = most_frames(ctx, model, settings, g, kind);
     return VMT_OK;
+}
+
+enum vmt_status vmt_plan_require(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                                 const vmt_transfer_io *io)
+{
+    vmt_plan p;
+
+    if (!ctx->max_vram && !ctx->max_ram)
+        return vmt_model_require(ctx, model, VMT_PART_DIT);
+    VMT_TRY(vmt_plan_make(ctx, model, settings, io, &p));
+    if (p.fits)
+        return VMT_OK;
+    return vmt_fail(ctx, VMT_E_MEMORY,
+                    "%" PRId64 " frames of %" PRId64 "x%" PRId64
+                    " need %.0f MiB at least, the limit is %.0f",
+                    p.frames, p.width, p.height, (double)p.least_bytes / (1 << 20),
+                    (double)p.limit_bytes / (1 << 20));
 }

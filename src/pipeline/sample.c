@@ -111,11 +111,12 @@ static enum vmt_status make_schedule(vmt_ctx *ctx, vmt_sample *s)
     return VMT_OK;
 }
 
-/* Whole blocks that a gradient's backward goes through. */
-static int32_t tap_backward_blocks(const vmt_sample *s)
+int32_t vmt_sample_backward_blocks(const vmt_sample *s)
 {
     const int32_t block = s->spec.settings->motion.block;
 
+    if (!s->guided)
+        return 0;
     switch (s->method->tap) {
     case VMT_TAP_QK:
         return block;
@@ -128,17 +129,16 @@ static int32_t tap_backward_blocks(const vmt_sample *s)
     return 0;
 }
 
-/* Those that its forwards do: with a velocity all, of both prompts. */
-static int32_t tap_forward_blocks(const vmt_sample *s)
+int32_t vmt_sample_forward_blocks(const vmt_sample *s)
 {
     const int32_t passes = s->spec.settings->cfg_scale == 1.0F ? 1 : 2;
 
     if (s->method->tap == VMT_TAP_VELOCITY)
         return passes * (int32_t)s->spec.model->dit_config.layers;
-    return tap_backward_blocks(s);
+    return vmt_sample_backward_blocks(s);
 }
 
-static vmt_dit_plan dit_plan(const vmt_sample *s, int32_t recompute)
+static vmt_dit_plan dit_plan(const vmt_sample *s, const vmt_holding *holding)
 {
     const vmt_geometry *g = &s->spec.geometry;
     const bool backward = s->guided && s->spec.samples && s->method->tap != VMT_TAP_VELOCITY;
@@ -149,8 +149,10 @@ static vmt_dit_plan dit_plan(const vmt_sample *s, int32_t recompute)
         .grid_w = g->grid_w,
         .timesteps = s->timesteps,
         .timestep_count = s->spec.settings->steps + 1, /* the last is 0, of the clean reference */
-        .keep_blocks = backward ? tap_backward_blocks(s) : -1,
-        .recompute = recompute,
+        .keep_blocks = backward ? vmt_sample_backward_blocks(s) : -1,
+        .recompute = holding->recompute,
+        .ffn_rows = holding->ffn_rows,
+        .spills = holding->spills,
         .local = s->local,
         .fp8 = s->spec.settings->fp8 != 0,
         .residuals = !vmt_sample_holds_residuals(s)        ? 0
@@ -159,43 +161,34 @@ static vmt_dit_plan dit_plan(const vmt_sample *s, int32_t recompute)
     };
 }
 
-/* Bytes at one level of recomputation. */
-static enum vmt_status count_bytes(vmt_ctx *ctx, vmt_sample *s, int32_t recompute, size_t *bytes)
+/* Prompts that are there at a time: the empty one, of the reference; then those of the loop. */
+static size_t text_count(const vmt_sample *s)
 {
-    const vmt_dit_plan plan = dit_plan(s, recompute);
+    const size_t loop = !s->spec.samples ? 0 : s->spec.settings->cfg_scale == 1.0F ? 1 : 2;
+    return loop ? loop : 1;
+}
+
+enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, vmt_sample *s, const vmt_holding *holding,
+                                 size_t *bytes, size_t *host)
+{
+    const vmt_dit_plan plan = dit_plan(s, holding);
     vmt_arena measure = vmt_arena_measure();
     size_t dit, text;
 
     VMT_TRY(layout(ctx, s, &measure));
     VMT_TRY(vmt_dit_run_bytes(ctx, s->spec.model->dit, &plan, &dit));
+    VMT_TRY(vmt_dit_run_spill_bytes(ctx, s->spec.model->dit, &plan, host));
     VMT_TRY(vmt_dit_text_bytes(ctx, s->spec.model->dit, &text));
-    *bytes = measure.peak + dit + VMT_TEXT_COUNT * text;
-    if (s->spec.preview)
+    *bytes = measure.peak + dit + text_count(s) * text;
+    if (s->spec.preview && !ctx->ops->free_bytes)
         *bytes += vmt_preview_bytes(&s->spec.geometry);
     if (s->spec.samples && s->spec.settings->cache > 0 && !ctx->ops->free_bytes)
         *bytes += 2 * sizeof(float) * (size_t)vmt_geometry_latent(&s->spec.geometry);
     return VMT_OK;
 }
 
-/* On the host only half of what is free is taken for speed: other programs, and the pages of mapped
- * weights, live there too.  A device's memory is there for this. */
-static enum vmt_status choose_recompute(vmt_ctx *ctx, vmt_sample *s, size_t free_bytes,
-                                        size_t *bytes)
-{
-    const size_t budget = ctx->ops->free_bytes ? free_bytes : free_bytes / 2;
-
-    s->recompute = s->spec.settings->recompute;
-    if (s->recompute >= 0)
-        return count_bytes(ctx, s, s->recompute, bytes);
-    for (s->recompute = 0;; s->recompute++) {
-        VMT_TRY(count_bytes(ctx, s, s->recompute, bytes));
-        if (*bytes <= budget || s->recompute == 2)
-            return VMT_OK;
-    }
-}
-
-enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t free_bytes,
-                                vmt_sample_needs *needs)
+enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, const vmt_budget *budget,
+                                size_t always, vmt_sample_needs *needs)
 {
     vmt_sample s = {.spec = *spec};
     enum vmt_status status = make_schedule(ctx, &s);
@@ -204,59 +197,87 @@ enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, size_
         status = make_local(ctx, &s);
     *needs = (vmt_sample_needs){0};
     if (status == VMT_OK)
-        status = choose_recompute(ctx, &s, free_bytes, &needs->bytes);
-    needs->recompute = s.recompute;
+        status = vmt_holding_choose(ctx, &s, budget, always, &needs->held);
     needs->local = s.local;
     needs->guided = s.guided;
     for (int64_t i = 0; status == VMT_OK && i < s.sampler.steps; i++)
         needs->forwards += vmt_sample_passes(&s, i);
     if (status == VMT_OK && s.guided) {
-        needs->forward_blocks = tap_forward_blocks(&s);
-        needs->backward_blocks = tap_backward_blocks(&s);
+        needs->forward_blocks = vmt_sample_forward_blocks(&s);
+        needs->backward_blocks = vmt_sample_backward_blocks(&s);
     }
     vmt_free(s.timesteps);
     vmt_sampler_close(&s.sampler);
     return status;
 }
 
-static enum vmt_status open_texts(vmt_ctx *ctx, vmt_sample *s)
+static enum vmt_status open_text(vmt_ctx *ctx, vmt_sample *s, enum vmt_run_text which)
 {
-    for (int i = 0; i < VMT_TEXT_COUNT; i++)
-        if (s->spec.texts[i].rows)
-            VMT_TRY(vmt_dit_text_open(ctx, &s->texts[i], s->spec.model->dit, s->spec.texts[i].rows,
-                                      s->spec.texts[i].count));
-    return VMT_OK;
+    if (!s->spec.texts[which].rows)
+        return VMT_OK;
+    return vmt_dit_text_open(ctx, &s->texts[which], s->spec.model->dit, s->spec.texts[which].rows,
+                             s->spec.texts[which].count);
+}
+
+/* The reference's is empty, and goes before the loop's come. */
+static enum vmt_status open_loop_texts(vmt_ctx *ctx, vmt_sample *s)
+{
+    vmt_dit_text_close(ctx, s->texts[VMT_TEXT_EMPTY]);
+    s->texts[VMT_TEXT_EMPTY] = NULL;
+    if (!s->spec.samples)
+        return VMT_OK;
+    VMT_TRY(open_text(ctx, s, VMT_TEXT_PROMPT));
+    return open_text(ctx, s, VMT_TEXT_NEGATIVE);
+}
+
+/* Within the limits that the user named, or not at all. */
+static enum vmt_status require_room(vmt_ctx *ctx, const vmt_budget *budget, const vmt_held *held,
+                                    size_t always)
+{
+    if (held->fits || !budget->named)
+        return VMT_OK;
+    return vmt_fail(ctx, VMT_E_MEMORY, "needs %.1f MiB, %s allows %.1f",
+                    (double)(held->least + always + budget->fixed) / (1 << 20),
+                    ctx->max_vram ? "--max-vram" : "--max-ram",
+                    (double)(budget->room + budget->fixed) / (1 << 20));
 }
 
 enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_spec *spec,
                                 vmt_reporter *reporter)
 {
+    const vmt_budget budget = vmt_budget_now(ctx, vmt_dit_held_now(spec->model->dit));
+    const size_t always = vmt_always_bytes(ctx, spec->model, &spec->geometry, spec->extracts);
     vmt_arena measure = vmt_arena_measure();
-    size_t bytes, packed, mapped;
+    vmt_held held;
 
     *s = (vmt_sample){.spec = *spec, .reporter = reporter};
     VMT_TRY(make_schedule(ctx, s));
     VMT_TRY(make_local(ctx, s));
-    vmt_dit_weight_bytes(ctx, spec->model->dit, &packed, &mapped);
-    if (spec->samples && spec->settings->fp8)
-        packed += vmt_dit_fp8_bytes(ctx, spec->model->dit);
+    VMT_TRY(vmt_holding_choose(ctx, s, &budget, always, &held));
+    VMT_TRY(require_room(ctx, &budget, &held, always));
+    s->holding = held.how;
     VMT_TRY(vmt_reporter_phase(ctx, reporter, spec->extracts ? VMT_PHASE_EXTRACT : VMT_PHASE_SAMPLE,
                                0, 0)); /* converting the weights is part of it */
-    VMT_TRY(vmt_dit_prepare(ctx, spec->model->dit));
-    if (spec->samples && spec->settings->fp8)
-        VMT_TRY(vmt_dit_prepare_fp8(ctx, spec->model->dit));
-    VMT_TRY(choose_recompute(ctx, s, vmt_free_memory(ctx), &bytes));
     vmt_log(ctx, VMT_LOG_DEBUG,
             "tokens %" PRId64 "x%" PRId64 "x%" PRId64 ", guided steps %" PRId64 " of %" PRId32
-            ", recompute level %" PRId32 ", %zu MiB, weights %zu MiB converted, %zu MiB in place",
+            ", recompute level %" PRId32 "%s, feed-forward by %" PRId64 " tokens, %" PRId32
+            " of %" PRId64 " blocks stay, %zu MiB, weights %zu MiB converted, %zu MiB spilled",
             spec->geometry.grid_f, spec->geometry.grid_h, spec->geometry.grid_w, s->guided,
-            spec->settings->steps, s->recompute, bytes >> 20, packed >> 20, mapped >> 20);
-    VMT_TRY(open_texts(ctx, s));
-    const vmt_dit_plan plan = dit_plan(s, s->recompute);
+            spec->settings->steps, s->holding.recompute, s->holding.spills ? ", spilled" : "",
+            s->holding.ffn_rows, s->holding.resident, spec->model->dit_config.layers,
+            held.bytes >> 20, held.weights >> 20, held.host >> 20);
+    VMT_TRY(vmt_dit_prepare_blocks(ctx, spec->model->dit, s->holding.resident));
+    if (spec->samples && spec->settings->fp8)
+        VMT_TRY(vmt_dit_prepare_fp8(ctx, spec->model->dit));
+    if (spec->extracts)
+        VMT_TRY(open_text(ctx, s, VMT_TEXT_EMPTY));
+    else
+        VMT_TRY(open_loop_texts(ctx, s));
+    const vmt_dit_plan plan = dit_plan(s, &s->holding);
     VMT_TRY(vmt_dit_run_open(ctx, &s->dit, spec->model->dit, &plan));
     VMT_TRY(layout(ctx, s, &measure));
     VMT_TRY(vmt_arena_open(ctx, &s->arena, measure.peak));
-    vmt_reporter_memory(reporter, bytes + packed);
+    vmt_reporter_memory(reporter, held.bytes + held.weights);
     VMT_TRY(layout(ctx, s, &s->arena));
     return vmt_sample_cache_open(ctx, s);
 }
@@ -332,13 +353,12 @@ static double gradient_work(const vmt_sample *s)
 {
     if (s->method->tap == VMT_TAP_VELOCITY)
         return 0;
-    return 3 * (double)tap_backward_blocks(s) / (double)s->spec.model->dit_config.layers;
+    return 3 * (double)vmt_sample_backward_blocks(s) / (double)s->spec.model->dit_config.layers;
 }
 
 /* ---- reference */
 
-/* Passes of the reference that the guided steps ask for. */
-static int64_t reference_count(const vmt_sample *s)
+int64_t vmt_sample_references(const vmt_sample *s)
 {
     const vmt_motion_settings *m = &s->spec.settings->motion;
 
@@ -364,7 +384,7 @@ static vmt_tensor host_features(const vmt_motion *motion, int64_t index)
                            all.shape);
 }
 
-enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *motion)
+static enum vmt_status extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *motion)
 {
     const int64_t interval = s->spec.settings->motion.ref_interval;
     tap_self self = {.ctx = ctx, .sample = s};
@@ -372,7 +392,7 @@ enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *moti
 
     motion->method = s->method;
     motion->guided = s->guided;
-    motion->feature_count = reference_count(s);
+    motion->feature_count = vmt_sample_references(s);
     if (s->guided)
         motion->shape = s->guidance.features;
     VMT_TRY(vmt_reporter_phase(ctx, s->reporter, VMT_PHASE_EXTRACT, motion->feature_count,
@@ -397,6 +417,12 @@ enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *moti
     return VMT_OK;
 }
 
+enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *motion)
+{
+    VMT_TRY(extract(ctx, s, motion));
+    return open_loop_texts(ctx, s);
+}
+
 /* The features were made for this run's method, grid and settings. */
 enum vmt_status vmt_sample_match(vmt_ctx *ctx, const vmt_sample *s, const vmt_motion *motion)
 {
@@ -406,11 +432,11 @@ enum vmt_status vmt_sample_match(vmt_ctx *ctx, const vmt_sample *s, const vmt_mo
         return vmt_fail(ctx, VMT_E_MISMATCH,
                         "the motion has %" PRId64 " guided steps, this run has %" PRId64,
                         motion->guided, s->guided);
-    if (motion->feature_count != reference_count(s))
+    if (motion->feature_count != vmt_sample_references(s))
         return vmt_fail(ctx, VMT_E_MISMATCH,
                         "the motion has features of %" PRId64 " passes, this run's %" PRId64
                         " guided steps need %" PRId64,
-                        motion->feature_count, s->guided, reference_count(s));
+                        motion->feature_count, s->guided, vmt_sample_references(s));
     if (s->guided && (motion->method != s->method || have->rank != want->rank ||
                       memcmp(have->axes, want->axes, (size_t)want->rank * sizeof *want->axes)))
         return vmt_fail(ctx, VMT_E_MISMATCH,

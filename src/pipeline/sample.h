@@ -7,6 +7,7 @@
 #define VMT_PIPELINE_SAMPLE_H
 
 #include "motion/reuse.h"
+#include "pipeline/holding.h"
 #include "pipeline/record.h"
 #include "sampler/step_cache.h"
 #include "vae/vae_colour.h"
@@ -54,7 +55,7 @@ typedef struct vmt_sample {
     vmt_sampler_state sampler;
     const vmt_motion_method *method; /* NULL: no transfer */
     int64_t guided;                  /* steps that are guided */
-    int32_t recompute;               /* level chosen */
+    vmt_holding holding;             /* how it lies in memory */
     vmt_dit_local local;             /* attention of its passes */
     vmt_dit_text *texts[VMT_TEXT_COUNT];
     vmt_dit_run *dit;
@@ -93,18 +94,27 @@ void vmt_sample_close(vmt_ctx *ctx, vmt_sample *sample);
 
 /* What vmt_sample_open would take. */
 typedef struct vmt_sample_needs {
-    size_t bytes; /* of arenas and prompts */
-    int32_t recompute;
+    vmt_held held;
     vmt_dit_local local;
     int64_t guided;
     int64_t forwards;                        /* whole ones, were every step computed */
     int32_t forward_blocks, backward_blocks; /* of the network, for one gradient */
 } vmt_sample_needs;
 
-/* The level of recomputation, if settings->recompute leaves the choice: the least that takes at
- * most half of the `free_bytes` of the host, or all of a device's. */
-enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, size_t free_bytes,
-                                vmt_sample_needs *needs);
+/* always: bytes of the budget's room that are taken while it runs, clips and the like. */
+enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, const vmt_budget *budget,
+                                size_t always, vmt_sample_needs *needs);
+
+/* Bytes of arenas and prompts, and of the host for spilled tensors, of a spec with its schedule. */
+enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, vmt_sample *s, const vmt_holding *holding,
+                                 size_t *bytes, size_t *host);
+
+/* Whole blocks that a gradient's backward goes through. */
+int32_t vmt_sample_backward_blocks(const vmt_sample *s);
+/* Those that its forwards do: with a velocity all, of both prompts. */
+int32_t vmt_sample_forward_blocks(const vmt_sample *s);
+/* Passes of the reference that the guided steps ask for. */
+int64_t vmt_sample_references(const vmt_sample *s);
 
 /* VMT_E_MISMATCH unless a motion of a file fits the opened run. */
 enum vmt_status vmt_sample_match(vmt_ctx *ctx, const vmt_sample *sample, const vmt_motion *motion);

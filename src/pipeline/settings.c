@@ -301,8 +301,8 @@ static const option_row rows[] = {
      999},
 
     {{"recompute", "N",
-      "gradient: 0 keeps all, 1 block inputs and attention, 2 inputs; -1: the fastest in half the "
-      "free memory",
+      "gradient: 0 keeps all, 1 block inputs and attention, 2 inputs; -1: the fastest that "
+      "fits",
       "Memory"},
      INT,
      FIELD(recompute),

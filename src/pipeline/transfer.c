@@ -41,45 +41,63 @@ static run new_run(const vmt_model *model, const vmt_settings *settings, const v
 
 /* ---- text */
 
+/* The weights of an earlier run go where the encoder needs their place. */
+static enum vmt_status make_room_for_text(vmt_ctx *ctx, const run *r)
+{
+    size_t bytes = 0;
+
+    if (r->model->text)
+        VMT_TRY(vmt_text_bytes(ctx, r->model, &bytes));
+    vmt_make_room(ctx, r->model, bytes);
+    return VMT_OK;
+}
+
 static enum vmt_status text_phase(vmt_ctx *ctx, run *r, bool samples, bool extracts)
 {
     const bool needed[VMT_TEXT_COUNT] = {samples, samples && r->settings->cfg_scale != 1.0F,
                                          extracts};
 
     VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_TEXT, r->model->text_config.layers, 1));
-    return r->io->embeddings
-               ? vmt_texts_read(ctx, r->texts, r->model, needed, r->io->embeddings)
-               : vmt_texts_encode(ctx, r->texts, r->model, r->settings, needed, &r->reporter);
+    if (r->io->embeddings)
+        return vmt_texts_read(ctx, r->texts, r->model, needed, r->io->embeddings);
+    VMT_TRY(make_room_for_text(ctx, r));
+    return vmt_texts_encode(ctx, r->texts, r->model, r->settings, needed, &r->reporter);
 }
 
 /* ---- encode */
 
-vmt_vae_options vmt_vae_options_from(const vmt_settings *s, vmt_reporter *reporter)
+/* Options of a direction, and its memory; clips of `beside` bytes lie in it, too. */
+static enum vmt_status fit_vae(vmt_ctx *ctx, run *r, enum vmt_vae_direction direction,
+                               size_t beside, vmt_vae_options *options)
 {
-    vmt_vae_options options = {.tile = {s->vae_tile[0], s->vae_tile[1]},
-                               .blend = s->vae_tiling == VMT_VAE_TILING_BLEND,
-                               .stride = {s->vae_tile_stride[0], s->vae_tile_stride[1]},
-                               .progress = vmt_reporter_vae,
-                               .user = reporter};
+    const vmt_model *m = r->model;
+    const vmt_budget budget = vmt_budget_now(ctx, m->dit ? vmt_dit_held_now(m->dit) : 0);
+    size_t bytes;
 
-    for (int i = 0; i < 2; i++)
-        if (options.blend && !options.stride[i])
-            options.stride[i] = (options.tile[i] + 1) / 2;
-    return options;
+    beside += vmt_always_bytes(ctx, m, &r->geometry, r->io->reference != NULL);
+    const size_t room = budget.room > beside ? budget.room - beside : 0;
+    *options = vmt_vae_options_from(r->settings, &r->reporter);
+    VMT_TRY(vmt_vae_fit(ctx, m, &r->geometry, direction, room, budget.named, options, &bytes));
+    vmt_make_room(ctx, m, bytes + beside);
+    vmt_reporter_memory(&r->reporter, bytes);
+    return VMT_OK;
+}
+
+/* Of a clip at the model's size, where the context computes. */
+static size_t clip_bytes(const vmt_ctx *ctx, const vmt_geometry *g)
+{
+    return ctx->ops->free_bytes ? 0
+                                : (size_t)(3 * g->model_frames * g->model_height * g->model_width);
 }
 
 static enum vmt_status encode_phase(vmt_ctx *ctx, run *r, const vmt_clip *reference, float **latent)
 {
     const vmt_geometry *g = &r->geometry;
-    const vmt_vae_options options = vmt_vae_options_from(r->settings, &r->reporter);
+    vmt_vae_options options;
     vmt_clip padded = {0};
-    size_t bytes;
 
     VMT_TRY(vmt_model_require(ctx, r->model, VMT_PART_VAE));
-    VMT_TRY(vmt_vae_encode_bytes(ctx, r->model->vae, g->model_frames, g->model_height,
-                                 g->model_width, &options, &bytes));
-    vmt_reporter_memory(&r->reporter,
-                        bytes + vmt_vae_weight_bytes(ctx, r->model->vae, VMT_VAE_ENCODE));
+    VMT_TRY(fit_vae(ctx, r, VMT_VAE_ENCODE, clip_bytes(ctx, g), &options));
     VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_ENCODE, g->latent_f, 1));
     VMT_TRY(vmt_alloc(ctx, (void **)latent, (size_t)vmt_geometry_latent(g), sizeof **latent));
     VMT_TRY(vmt_geometry_pad(ctx, g, reference, &padded));
@@ -127,6 +145,8 @@ static enum vmt_status sample_phases(vmt_ctx *ctx, run *r, bool transfer, bool e
 {
     if (r->io->preview)
         VMT_TRY(vmt_preview_open(ctx, &r->preview, r->model, r->io, &r->reporter));
+    if (ctx->ops->trim)
+        ctx->ops->trim(ctx);
     const vmt_sample_spec spec = sample_spec(r, transfer, extracts, true);
     const vmt_motion *motion = transfer ? &r->motion : NULL;
     vmt_sample s;
@@ -170,15 +190,11 @@ static enum vmt_status write_latent(vmt_ctx *ctx, const run *r, const char *path
 static enum vmt_status decode_phase(vmt_ctx *ctx, run *r, vmt_clip *result)
 {
     const vmt_geometry *g = &r->geometry;
-    const vmt_vae_options options = vmt_vae_options_from(r->settings, &r->reporter);
+    vmt_vae_options options;
     vmt_clip padded = {0};
-    size_t bytes;
 
     VMT_TRY(vmt_model_require(ctx, r->model, VMT_PART_VAE));
-    VMT_TRY(vmt_vae_decode_bytes(ctx, r->model->vae, g->latent_f, g->latent_h, g->latent_w,
-                                 &options, &bytes));
-    vmt_reporter_memory(&r->reporter,
-                        bytes + vmt_vae_weight_bytes(ctx, r->model->vae, VMT_VAE_DECODE));
+    VMT_TRY(fit_vae(ctx, r, VMT_VAE_DECODE, 2 * clip_bytes(ctx, g), &options));
     VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_DECODE, g->latent_f, 1));
     VMT_TRY(vmt_clip_new(ctx, &padded, g->model_frames, g->model_height, g->model_width, g->fps));
     const vmt_vae_sink sink = {.bytes = padded.pixels};
@@ -347,7 +363,7 @@ enum vmt_status vmt_transfer(vmt_ctx *ctx, const vmt_model *model, const vmt_set
                              const vmt_transfer_io *io)
 {
     run r = new_run(model, settings, io);
-    enum vmt_status status = vmt_model_require(ctx, model, VMT_PART_DIT);
+    enum vmt_status status = vmt_plan_require(ctx, model, settings, io);
 
     if (status == VMT_OK && io->resume)
         status = resume(ctx, &r, true);
@@ -371,8 +387,10 @@ static enum vmt_status generate_anew(vmt_ctx *ctx, run *r)
 enum vmt_status vmt_generate(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
                              const vmt_transfer_io *io)
 {
+    vmt_transfer_io own = *io;
+    own.reference = NULL; /* shown beside the result at most */
     run r = new_run(model, settings, io);
-    enum vmt_status status = vmt_model_require(ctx, model, VMT_PART_DIT);
+    enum vmt_status status = vmt_plan_require(ctx, model, settings, &own);
 
     if (status == VMT_OK)
         status = io->resume ? resume(ctx, &r, false) : generate_anew(ctx, &r);

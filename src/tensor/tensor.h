@@ -408,6 +408,15 @@ typedef struct vmt_ops {
     void (*close)(vmt_ctx *); /* frees ctx->backend */
     /* Bytes free there; NULL: the host's memory, of which the backend knows no more than others. */
     size_t (*free_bytes)(vmt_ctx *);
+    /* Bytes of the device that the process takes beside what is allocated here: context, libraries,
+     * the backend's own workspaces; *later: a part of it that may not be taken yet.  NULL as
+     * free_bytes. */
+    size_t (*fixed_bytes)(vmt_ctx *, size_t *later);
+    /* Most scratch of a convolution; NULL: next to none. */
+    size_t (*conv_bytes)(vmt_ctx *);
+    /* Gives back what is kept for speed alone: scratch, memory of released weights.  Between
+     * phases, whose needs differ.  NULL: nothing is. */
+    void (*trim)(vmt_ctx *);
     /* Returns when all that was asked for is done; NULL: every call has done its work when it
      * returns. */
     enum vmt_status (*wait)(vmt_ctx *);

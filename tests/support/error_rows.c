@@ -509,6 +509,8 @@ const error_row error_rows[] = {
     {"Values of options", "no such backend", ARGS("transfer", "--backend", "quantum"), 2, "backend quantum: one of auto, cuda, cpu, ref, ref64", NULL},
     {"Values of options", "no such type", ARGS("transfer", "--dtype", "int3"), 2, "dtype int3: one of auto, f32, bf16", NULL},
     {"Values of options", "too many threads", ARGS("transfer", "--threads", "5000"), 2, "--threads 5000: a whole number from 0 to 4096", NULL},
+    {"Values of options", "a limit that is no size", ARGS("transfer", "--max-ram", "8Q"), 2, "--max-ram 8Q: a size, such as 64M or 2G", NULL},
+    {"Values of options", "a device's limit without one", ARGS("transfer", "--backend", "ref", "--max-vram", "8G"), 2, "--max-vram: backend ref computes in memory of the host: limit it by --max-ram", NULL},
     {"Values of options", "no such way to fit", ARGS("transfer", "--fit", "squeeze"), 2, "--fit squeeze: one of crop|pad|stretch", NULL},
     {"Values of options", "no such progress", ARGS("transfer", "--progress", "loud"), 2, "--progress loud: one of bar|json|none", NULL},
     {"Values of options", "quality out of range", ARGS("transfer", "--crf", "99"), 2, "--crf 99: a whole number from 0 to 63", NULL},
@@ -700,6 +702,7 @@ const error_row error_rows[] = {
     {"Made-up models", "no such VAE", ARGS("make-model", "new", "--vae-shape", "large"), 2, "VAE shape large: one of small, wan", NULL},
     {"Made-up models", "tokenizer that is absent", ARGS("make-model", "new", "--tokenizer", "absent"), 4, "absent: No such file or directory", NULL},
     {"Limits", "more memory than there is", ARGS("transfer", "--size", "8192x8192", "--frames", "81"), 3, "needs … MiB, free are …: use a smaller --size, fewer --frames…", NULL},
+    {"Limits", "a limit that cannot be kept", ARGS("transfer", "--size", "320x192", "--frames", "33", "--max-ram", "64M"), 3, "needs … MiB at least, --max-ram allows 64: raise it, use a smaller --size, or --frames …", NULL},
     {"Limits", "a size too large", ARGS("transfer", "--size", "99999x9"), 2, "--size 99999x9: WxH from 1 to 16384", NULL},
 };
 /* clang-format on */

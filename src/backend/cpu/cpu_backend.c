@@ -40,6 +40,7 @@ static void fill_table(vmt_ops *ops)
     *ops = vmt_ops_ref32;
     ops->name = "cpu";
     ops->close = close_cpu;
+    ops->trim = cpu_trim;
     ops->weight_prepare = cpu_weight_prepare;
     ops->weight_prepare_bytes = cpu_weight_prepare_bytes;
     ops->weight_release = cpu_weight_release;

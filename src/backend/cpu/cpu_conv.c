@@ -132,6 +132,7 @@ enum vmt_status cpu_conv3d(vmt_ctx *ctx, vmt_tensor *y, const vmt_tensor *x, con
 
     if (!cpu_weight_view(ctx, w, &view))
         return vmt_ops_ref32.conv3d(ctx, y, x, w, geometry);
+    cpu_limit_primitives(ctx);
     const int before = cpu_threads_begin(ctx->threads);
     enum vmt_status status = get_conv(ctx, &conv, y, x, w, geometry);
     if (status == VMT_OK)

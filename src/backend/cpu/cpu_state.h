@@ -116,6 +116,11 @@ dnnl_status_t cpu_primitive_run(cpu_state *state, cpu_primitive *primitive, int 
                                 void *const *data);
 
 void cpu_cache_free(cpu_state *state);
+/* With a limit of memory also the primitives. */
+void cpu_trim(vmt_ctx *ctx);
+/* At the beginning of an op, when nobody holds one: with a limit of memory, tiles of many sizes do
+ * not gather primitives. */
+void cpu_limit_primitives(vmt_ctx *ctx);
 
 /* Attributes with a user's scratchpad; post operations as asked. */
 dnnl_status_t cpu_attributes(dnnl_primitive_attr_t *attributes, enum vmt_epilogue epilogue,

@@ -11,6 +11,8 @@
 
 enum { WORKSPACE_BYTES = 32 << 20 };
 
+static const size_t MOST_CONTEXT_BYTES = (size_t)2 << 30;
+
 static void close_cuda(vmt_ctx *ctx)
 {
     cuda_state *state = ctx->backend;
@@ -64,6 +66,9 @@ static void fill_table(vmt_ops *ops)
                      .zero = cuda_zero,
                      .all_finite = cuda_all_finite,
                      .mark_bad = cuda_mark_bad,
+                     .fixed_bytes = cuda_fixed_bytes,
+                     .conv_bytes = cuda_conv_bytes,
+                     .trim = cuda_trim,
                      .wait = cuda_wait,
                      .weight_prepare = cuda_weight_prepare,
                      .weight_prepare_bytes = cuda_weight_prepare_bytes,
@@ -156,6 +161,7 @@ static enum vmt_status open_cuda(vmt_ctx *ctx, int device)
     if (device < 0 || device >= count)
         return vmt_fail(ctx, VMT_E_ARG, "backend cuda: device %d, this machine has 0 to %d", device,
                         count - 1);
+    const size_t before = cuda_used_bytes(device);
     VMT_TRY(cuda_check(ctx, "open", cudaSetDevice(device)));
     VMT_TRY(vmt_alloc(ctx, &memory, 1, sizeof(cuda_state)));
     cuda_state *state = memory;
@@ -169,6 +175,10 @@ static enum vmt_status open_cuda(vmt_ctx *ctx, int device)
     }
     ctx->ops = &state->ops;
     name_machine(ctx, state);
+    const size_t after = before ? cuda_used_bytes(device) : 0;
+    /* another program that comes or goes at this moment would be counted, too */
+    const bool likely = after > before && after - before < MOST_CONTEXT_BYTES;
+    state->context_bytes = likely ? after - before : 0;
     return VMT_OK;
 }
 

@@ -8,7 +8,14 @@
 
 #include <inttypes.h>
 
-enum { UNROLL_BYTES = 1 << 27 };
+enum { UNROLL_BYTES = 1 << 27, FUSED_BYTES = 1 << 28, FILL_BYTES = 1 << 25 };
+
+/* cuDNN's kernels take 256 MiB at most (cuda_cudnn.cpp), the unrolled input 128; and pixels with
+ * their channels filled up, or F32 sums. */
+size_t cuda_conv_bytes(vmt_ctx *ctx)
+{
+    return (ctx->act == VMT_BF16 ? FUSED_BYTES : UNROLL_BYTES) + FILL_BYTES;
+}
 
 /* x with its channels filled up with zeros to those of the packed filter, in `memory`. */
 static enum vmt_status fill_channels(vmt_ctx *ctx, const cuda_packed *filter, const vmt_tensor *x,

@@ -48,6 +48,21 @@ void cuda_release(vmt_ctx *ctx, void *memory)
         cudaFree(memory);
 }
 
+static void drop(vmt_ctx *ctx, cuda_buffer *buffer)
+{
+    cuda_release(ctx, buffer->memory); /* waits for what uses it */
+    *buffer = (cuda_buffer){0};
+}
+
+void cuda_trim(vmt_ctx *ctx)
+{
+    cuda_state *state = cuda_of(ctx);
+
+    cuda_blocks_free(state);
+    drop(ctx, &state->scratch);
+    drop(ctx, &state->tiles);
+}
+
 /* Work that still uses the old block was enqueued before; cudaFree waits for it. */
 static enum vmt_status grow(vmt_ctx *ctx, cuda_buffer *buffer, size_t bytes, const char *what)
 {

@@ -70,6 +70,7 @@ enum { CUDA_STAGES = VMT_DOWNLOADS };
 typedef struct cuda_state {
     vmt_ops ops;
     int device;
+    size_t context_bytes; /* of the device, that opening it took */
     cudaStream_t stream;
     cudaStream_t weights; /* brings weights, beside what computes */
     cudaEvent_t brought;  /* the last one is there */
@@ -104,6 +105,8 @@ enum vmt_status cuda_check(vmt_ctx *ctx, const char *op, cudaError_t error);
 void *cuda_alloc(vmt_ctx *ctx, size_t bytes);
 void cuda_release(vmt_ctx *ctx, void *memory);
 size_t cuda_free_bytes(vmt_ctx *ctx);
+size_t cuda_fixed_bytes(vmt_ctx *ctx, size_t *later);
+void cuda_trim(vmt_ctx *ctx);
 /* Scratch of the device for one op, at a 256-byte boundary. */
 enum vmt_status cuda_scratch(vmt_ctx *ctx, void **memory, size_t bytes);
 /* The same beside it. */
@@ -227,6 +230,13 @@ vmt_op_linear_bwd_gelu cuda_linear_bwd_gelu;
 
 /* ---- cuda_conv.c */
 vmt_op_conv3d cuda_conv3d;
+size_t cuda_conv_bytes(vmt_ctx *ctx);
+
+/* ---- cuda_context.c */
+
+/* Bytes of the device that all processes take, by the driver's management library, which needs no
+ * context; 0: not known. */
+size_t cuda_used_bytes(int device);
 
 /* ---- cuda_attention.c, cuda_attention_fused.c */
 vmt_op_attention cuda_attention;

@@ -133,6 +133,7 @@ REF_OP(mark_bad);
 void *REF(alloc)(vmt_ctx *ctx, size_t bytes);
 void REF(release)(vmt_ctx *ctx, void *memory);
 void REF(close)(vmt_ctx *ctx);
+void REF(trim)(vmt_ctx *ctx);
 
 REF_OP(linear);
 REF_OP(linear_fp8);

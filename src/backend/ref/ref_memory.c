@@ -52,6 +52,17 @@ void REF(close)(vmt_ctx *ctx)
     ctx->backend = NULL;
 }
 
+void REF(trim)(vmt_ctx *ctx)
+{
+    vmt_host_state *state = ctx->backend;
+    vmt_ref_scratch *const all[] = {&state->scratch, &state->tiles};
+
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        free(all[i]->memory);
+        *all[i] = (vmt_ref_scratch){0};
+    }
+}
+
 enum vmt_status REF(scratch)(vmt_ctx *ctx, int64_t shared, int64_t own, real **shared_first,
                              real **own_first)
 {

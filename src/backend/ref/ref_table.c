@@ -32,6 +32,7 @@ const vmt_ops REF(vmt_ops) = {
     .alloc = REF(alloc),
     .release = REF(release),
     .close = REF(close),
+    .trim = REF(trim),
     .spill_alloc = REF(alloc),
     .spill_release = REF(release),
     .spill_out = REF(spill_out),

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT
+ *
+ * How much memory a run may take.
+ */
+#ifndef VMT_PIPELINE_BUDGET_H
+#define VMT_PIPELINE_BUDGET_H
+
+#include "tensor/tensor.h"
+
+/* Memory for arenas and weights where the context computes, and, of a device's context, of the host
+ * for clips and spilled tensors. */
+typedef struct vmt_budget {
+    /* The user gave a limit: then choices follow from it alone, not from what is free now, and the
+     * same run makes the same again. */
+    bool named;
+    size_t room;              /* bytes for arenas and weights */
+    size_t host_room;         /* of a device's context; else 0 */
+    size_t fixed, host_fixed; /* what the process takes beside them in any case */
+    size_t free;              /* where the context computes, weights held already included */
+} vmt_budget;
+
+/* held: bytes of weights that are packed already, which a run may take again. */
+vmt_budget vmt_budget_now(vmt_ctx *ctx, size_t held);
+
+/* Bytes free where the context computes: of the device, else of this machine for a new program. */
+size_t vmt_free_memory(vmt_ctx *ctx);
+/* Anonymous memory of this process; 0: not known. */
+size_t vmt_process_memory(void);
+
+#endif
