@@ -113,6 +113,8 @@ static const own_option own[] = {
     {'d', "vae-shape", 0, "NAME", "small|wan (default: small for tiny)", TEXT, AT(vae_shape), 0, 0},
     {'d', "tokenizer", 0, "FILE.model", "spiece.model to copy into the folder", TEXT,
      AT(paths.tokenizer), 0, 0},
+    {'d', "type", 0, "f32|bf16|f16", "of the transformer's weights (default f32, the official)",
+     TEXT, AT(type), 0, 0},
     {'d', "layers", 0, "N", "fewer DiT blocks than the shape has", WHOLE, AT(layers), 1, 1000},
     {'f', "type", 0, "bf16|f16|fp8|q8_0|q4_k",
      "of the matrices: bf16, f16, fp8 in safetensors, q8_0, q4_k in GGUF", TEXT, AT(type), 0, 0},
@@ -231,10 +233,10 @@ static bool parse_number(const own_option *o, const char *text, double *value)
            (o->kind == REAL || (double)(int64_t)*value == *value);
 }
 
-/* A size: a number, and K, M, G or T for 1024 of the one before it, B or iB behind them or not. */
+/* A size: a number, and K, M or G for 1024 of the one before it, B or iB behind them or not. */
 static bool parse_bytes(const own_option *o, const char *text, double *value)
 {
-    static const char units[] = "KMGT";
+    static const char units[] = "KMG";
     char *end;
 
     errno = 0;

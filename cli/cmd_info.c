@@ -159,18 +159,36 @@ int cli_probe(cli_options *o)
     return code;
 }
 
+/* Of --type; false: no such one. */
+static bool dit_type(const char *name, enum vmt_dtype *dtype)
+{
+    static const struct {
+        const char *name;
+        enum vmt_dtype dtype;
+    } types[] = {{"f32", VMT_F32}, {"bf16", VMT_BF16}, {"f16", VMT_F16}};
+
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!name || !strcmp(name, types[i].name)) {
+            *dtype = types[i].dtype;
+            return true;
+        }
+    return false;
+}
+
 int cli_make_model(cli_options *o)
 {
-    const vmt_random_model model = {.shape = o->shape ? o->shape : "tiny",
-                                    .text_shape = o->text_shape,
-                                    .vae_shape = o->vae_shape,
-                                    .layers = o->layers,
-                                    .seed = (uint64_t)o->seed_models,
-                                    .tokenizer = o->paths.tokenizer};
+    vmt_random_model model = {.shape = o->shape ? o->shape : "tiny",
+                              .text_shape = o->text_shape,
+                              .vae_shape = o->vae_shape,
+                              .layers = o->layers,
+                              .seed = (uint64_t)o->seed_models,
+                              .tokenizer = o->paths.tokenizer};
     cli_session s;
 
     if (o->operand_count != 1)
         return cli_fail_text(VMT_E_ARG, "make-model needs the folder to write");
+    if (!dit_type(o->type, &model.dit_dtype))
+        return cli_fail_text(VMT_E_ARG, "--type %s: one of f32, bf16, f16", o->type);
     int code = cli_session_open(&s, o, false);
     if (!code) {
         const enum vmt_status status = vmt_make_random_model(s.ctx, o->operands[0], &model);

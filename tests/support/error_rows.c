@@ -698,6 +698,7 @@ const error_row error_rows[] = {
     {"Made-up models", "a file for the folder", ARGS("make-model", "ref.y4m"), 4, "ref.y4m: Not a directory", NULL},
     {"Made-up models", "below no folder", ARGS("make-model", "absent/new"), 4, "absent/new: cannot be made: No such file or directory", NULL},
     {"Made-up models", "no such shape", ARGS("make-model", "new", "--shape", "huge"), 2, "shape huge: one of tiny, 1.3b, 14b", NULL},
+    {"Made-up models", "no such type", ARGS("make-model", "new", "--type", "q4_k"), 2, "--type q4_k: one of f32, bf16, f16", NULL},
     {"Made-up models", "no such text encoder", ARGS("make-model", "new", "--text-shape", "large"), 2, "text shape large: one of small, xxl", NULL},
     {"Made-up models", "no such VAE", ARGS("make-model", "new", "--vae-shape", "large"), 2, "VAE shape large: one of small, wan", NULL},
     {"Made-up models", "tokenizer that is absent", ARGS("make-model", "new", "--tokenizer", "absent"), 4, "absent: No such file or directory", NULL},
