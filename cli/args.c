@@ -34,12 +34,17 @@ static const own_option own[] = {
      "folder of a model: official Wan2.1-T2V, or one with our config.json", TEXT, AT(paths.dir), 0,
      0},
     {'m', "dit", 0, "FILE", "DiT weights, in place of the folder's", TEXT, AT(paths.dit), 0, 0},
+    {'m', "dit-low", 0, "FILE",
+     "DiT weights of the steps below --boundary, where a model has two (Wan2.2 A14B)", TEXT,
+     AT(paths.dit_low), 0, 0},
     {'m', "vae", 0, "FILE", "VAE weights", TEXT, AT(paths.vae), 0, 0},
     {'m', "text", 0, "FILE", "text encoder weights", TEXT, AT(paths.text), 0, 0},
     {'m', "tokenizer", 0, "FILE.model", "spiece.model", TEXT, AT(paths.tokenizer), 0, 0},
     {'m', "lora", 0, "FILE[:WEIGHT]",
      "a LoRA for the transformer (weight 1); may be given several times", LORA, AT(paths.loras), 0,
      0},
+    {'m', "lora-low", 0, "FILE[:WEIGHT]", "the same for the DiT of --dit-low", LORA,
+     AT(paths.loras_low), 0, 0},
     {'r', "reference", 'r', "VIDEO",
      "whose motion to take: a video, a folder of pictures, or - (Y4M)", TEXT, AT(reference), 0, 0},
     {'z', "reference", 'r', "VIDEO", "the run's reference, for its sound", TEXT, AT(reference), 0,
@@ -115,6 +120,8 @@ static const own_option own[] = {
      AT(paths.tokenizer), 0, 0},
     {'d', "type", 0, "f32|bf16|f16", "of the transformer's weights (default f32, the official)",
      TEXT, AT(type), 0, 0},
+    {'d', "two-transformers", 0, NULL, "one for high and one for low noise, as Wan2.2 A14B has",
+     FLAG, AT(two_transformers), 0, 0},
     {'d', "layers", 0, "N", "fewer DiT blocks than the shape has", WHOLE, AT(layers), 1, 1000},
     {'f', "type", 0, "bf16|f16|fp8|q8_0|q4_k",
      "of the matrices: bf16, f16, fp8 in safetensors, q8_0, q4_k in GGUF", TEXT, AT(type), 0, 0},
@@ -259,7 +266,7 @@ static enum vmt_status add_lora(const char **loras, const char *text, char *mess
     while (i < VMT_MAX_LORAS && loras[i])
         i++;
     if (i == VMT_MAX_LORAS) {
-        snprintf(message, size, "more than %d times --lora", VMT_MAX_LORAS);
+        snprintf(message, size, "more than %d times --lora or --lora-low", VMT_MAX_LORAS);
         return VMT_E_ARG;
     }
     loras[i] = text;

@@ -34,7 +34,7 @@ typedef struct cli_options {
     bool keeps_prompts;  /* of the command: encodes prompts, and may take them from a run before */
     int64_t max_vram, max_ram; /* bytes; 0: none */
     double start_seconds;
-    bool nondeterministic;
+    bool nondeterministic, two_transformers;
     bool check, plan, quiet, verbose, overwrite, help, no_audio;
     enum cli_progress progress;
     cli_setting settings[CLI_MAX_SETTINGS];

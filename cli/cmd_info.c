@@ -182,7 +182,8 @@ int cli_make_model(cli_options *o)
                               .vae_shape = o->vae_shape,
                               .layers = o->layers,
                               .seed = (uint64_t)o->seed_models,
-                              .tokenizer = o->paths.tokenizer};
+                              .tokenizer = o->paths.tokenizer,
+                              .two_transformers = o->two_transformers};
     cli_session s;
 
     if (o->operand_count != 1)

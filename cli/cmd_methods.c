@@ -84,8 +84,8 @@ static enum vmt_status print_all(cli_session *s, const char *only)
 
 int cli_methods(cli_options *o)
 {
-    const bool with_model =
-        o->paths.dir || o->paths.dit || o->paths.vae || o->paths.text || o->paths.tokenizer;
+    const bool with_model = o->paths.dir || o->paths.dit || o->paths.dit_low || o->paths.vae ||
+                            o->paths.text || o->paths.tokenizer;
     const char *only = NULL;
     cli_session s;
     int code = cli_session_open(&s, o, with_model);

@@ -15,9 +15,9 @@ static bool add_text(cJSON *object, const char *key, const char *value)
     return !value || cJSON_AddStringToObject(object, key, value) != NULL;
 }
 
-static bool add_loras(cJSON *files, const char *const *loras)
+static bool add_loras(cJSON *files, const char *name, const char *const *loras)
 {
-    cJSON *list = loras[0] ? cJSON_AddArrayToObject(files, "lora") : NULL;
+    cJSON *list = loras[0] ? cJSON_AddArrayToObject(files, name) : NULL;
 
     for (int i = 0; list && i < VMT_MAX_LORAS && loras[i]; i++)
         if (!cJSON_AddItemToArray(list, cJSON_CreateString(loras[i])))
@@ -32,9 +32,12 @@ static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
     cJSON *seconds = cJSON_AddObjectToObject(root, "seconds");
     bool whole = files && seconds && add_text(root, "command", o->command) &&
                  add_text(files, "model", o->paths.dir) && add_text(files, "dit", o->paths.dit) &&
+                 add_text(files, "dit-low", o->paths.dit_low) &&
                  add_text(files, "vae", o->paths.vae) && add_text(files, "text", o->paths.text) &&
                  add_text(files, "tokenizer", o->paths.tokenizer) &&
-                 add_loras(files, o->paths.loras) && add_text(files, "reference", o->reference) &&
+                 add_loras(files, "lora", o->paths.loras) &&
+                 add_loras(files, "lora-low", o->paths.loras_low) &&
+                 add_text(files, "reference", o->reference) &&
                  add_text(files, "motion", o->motion) &&
                  add_text(files, "embeddings", o->embeddings) &&
                  add_text(files, "output", o->output) && add_text(files, "fit", o->fit) &&

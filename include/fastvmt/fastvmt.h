@@ -165,14 +165,17 @@ enum { VMT_MAX_LORAS = 16 };
 
 typedef struct vmt_model_paths {
     const char *dir;
-    const char *dit;       /* .safetensors, .safetensors.index.json or .pth */
-    const char *vae;       /* .pth or .safetensors */
-    const char *text;      /* .pth or .safetensors */
+    const char *dit;     /* .safetensors, .safetensors.index.json or .pth */
+    const char *dit_low; /* the transformer of the steps below settings.boundary, where a model has
+                            two (Wan2.2 A14B); `dit` is that of the others then */
+    const char *vae;     /* .pth or .safetensors */
+    const char *text;    /* .pth or .safetensors */
     const char *tokenizer; /* spiece.model */
     /* LoRAs beside the transformer's weights, "FILE" or "FILE:WEIGHT" (weight 1: as it was
      * trained), up to the first NULL; keys as musubi-tuner, diffusers, PEFT or ComfyUI write them
      */
     const char *loras[VMT_MAX_LORAS];
+    const char *loras_low[VMT_MAX_LORAS]; /* the same of dit_low */
 } vmt_model_paths;
 
 /**
@@ -340,6 +343,10 @@ typedef struct vmt_settings {
     float shift;           /* sigma shift of the schedule */
     float strength;        /* start of the schedule's line before the shift, 0 < strength <= 1 */
     float cfg_scale;       /* classifier-free guidance; 1: one pass, no negative prompt */
+    float cfg_low;         /* the same of the steps below `boundary`, where the model has two
+                              transformers; 0: as cfg_scale */
+    float boundary;        /* of a model of two transformers: the low-noise one computes the steps
+                              below this sigma */
     float cfg_until;       /* both passes while sigma >= this, below the prompt's alone */
     float cache;           /* a step is not computed while the estimated relative change since the
                               last computed one is below this; 0: every step is computed */

@@ -43,7 +43,6 @@ typedef struct dit_lora_branch {
 typedef struct dit_lora {
     dit_lora_branch *branches; /* [matrix_count] */
     int64_t rank;              /* of the largest pair */
-    size_t bytes;              /* of all of them on the host */
 } dit_lora;
 
 struct vmt_dit {
@@ -178,8 +177,9 @@ int64_t dit_lora_rank(const vmt_dit *dit);
 enum vmt_status dit_lora_prepare(vmt_ctx *ctx, const vmt_dit *dit);
 void dit_lora_release(vmt_ctx *ctx, const vmt_dit *dit);
 void dit_lora_close(vmt_ctx *ctx, vmt_dit *dit);
-/* Bytes of them: packed, and on the host where the backend computes there. */
+/* Bytes of them packed; what they are packed from is there as soon as a file is read. */
 size_t dit_lora_bytes(vmt_ctx *ctx, const vmt_dit *dit);
+size_t dit_lora_held_now(const vmt_dit *dit);
 
 /* ---- dit_stream.c */
 

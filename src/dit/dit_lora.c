@@ -137,11 +137,20 @@ void dit_lora_close(vmt_ctx *ctx, vmt_dit *dit)
 
 size_t dit_lora_bytes(vmt_ctx *ctx, const vmt_dit *dit)
 {
-    size_t bytes = dit->lora && !ctx->ops->free_bytes ? dit->lora->bytes : 0;
+    size_t bytes = 0;
 
     for (int64_t i = 0; dit->lora && i < dit->matrix_count; i++)
         if (dit->lora->branches[i].a.w.data)
             bytes += ctx->ops->weight_prepare_bytes(ctx, &dit->lora->branches[i].a, PASS_USE) +
                      ctx->ops->weight_prepare_bytes(ctx, &dit->lora->branches[i].b, PASS_USE);
+    return bytes;
+}
+
+size_t dit_lora_held_now(const vmt_dit *dit)
+{
+    size_t bytes = 0;
+
+    for (int64_t i = 0; dit->lora && i < dit->matrix_count; i++)
+        bytes += dit->lora->branches[i].a.packed_bytes + dit->lora->branches[i].b.packed_bytes;
     return bytes;
 }

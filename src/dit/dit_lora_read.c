@@ -179,7 +179,6 @@ static enum vmt_status add_to_bias(vmt_ctx *ctx, const reader *r, int64_t i, con
         return fail(ctx, VMT_E_MODEL, r, name, "a difference of another length than the bias");
     if (!b->bias) {
         VMT_TRY(vmt_alloc(ctx, (void **)&b->bias, (size_t)out, sizeof *b->bias));
-        r->dit->lora->bytes += (size_t)out * sizeof *b->bias;
         if (w->bias.data && !read_values(b->bias, &w->bias, 0, out, 1.0))
             return fail(ctx, VMT_E_NUMERIC, r, name, "the model's bias holds NaN or infinity");
         w->bias = vmt_tensor_over(b->bias, VMT_F32, VMT_SHAPE(out));
@@ -235,7 +234,6 @@ static enum vmt_status grow(vmt_ctx *ctx, const reader *r, int64_t i, int64_t mo
         grown = vmt_tensor_over(memory, dtype, VMT_SHAPE(rank + more, widths[k]));
         if (old->data)
             memcpy(memory, old->data, vmt_tensor_bytes(old));
-        r->dit->lora->bytes += vmt_tensor_bytes(&grown) - (old->data ? vmt_tensor_bytes(old) : 0);
         vmt_free(old->data);
         *old = grown;
     }

@@ -249,7 +249,7 @@ static size_t packed_bytes(vmt_ctx *ctx, const vmt_weight *weight, bool fp8)
 
 size_t vmt_dit_held_now(const vmt_dit *dit)
 {
-    size_t bytes = 0;
+    size_t bytes = dit_lora_held_now(dit);
 
     for (int64_t i = 0; i < dit->matrix_count; i++)
         bytes += dit->matrices[i]->packed_bytes;

@@ -76,6 +76,10 @@ enum vmt_status vmt_vae_config_read(vmt_ctx *ctx, vmt_vae_config *vae,
 enum vmt_status vmt_text_config_read(vmt_ctx *ctx, vmt_text_config *text,
                                      const vmt_config_file *config, const vmt_tensor_file *weights);
 
+/* boundary_ratio of a model_index.json: which of two transformers computes a step.
+ * Errors: VMT_E_IO, VMT_E_FORMAT, VMT_E_MODEL (none said). */
+enum vmt_status vmt_model_index_boundary(vmt_ctx *ctx, const char *path, float *boundary);
+
 /* Reads the sections video, sampling and motion; none of them named: all empty. */
 enum vmt_status vmt_model_defaults_read(vmt_ctx *ctx, vmt_model_defaults *defaults,
                                         const vmt_config_file *config);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "base/mapped_file.h"
 #include "model/config_file.h"
 #include "model/setting_text.h"
 
@@ -43,6 +44,8 @@ static const struct field FIELDS[] = {
     {"sampling", "solver", FIELD_CHOICE, AT(sampler), 0, 0, SOLVERS},
     {"sampling", "steps", FIELD_INT32, AT(steps), 1, 10000, NULL},
     {"sampling", "guide_scale", FIELD_FLOAT, AT(cfg_scale), 0, 100, NULL},
+    {"sampling", "guide_scale_low", FIELD_FLOAT, AT(cfg_low), 0, 100, NULL},
+    {"sampling", "boundary", FIELD_FLOAT, AT(boundary), 0, 1, NULL},
     {"sampling", "shift", FIELD_FLOAT, AT(shift), 0.01, 100, NULL},
     {"motion", "variant", FIELD_CHOICE, MOTION(variant), 0, 0, VARIANTS},
     {"motion", "ref_time", FIELD_CHOICE, MOTION(ref_time), 0, 0, REF_TIMES},
@@ -217,6 +220,26 @@ enum vmt_status vmt_model_defaults_read(vmt_ctx *ctx, vmt_model_defaults *defaul
         defaults->named |= (uint64_t)1 << i;
     }
     return VMT_OK;
+}
+
+enum vmt_status vmt_model_index_boundary(vmt_ctx *ctx, const char *path, float *boundary)
+{
+    vmt_mapped_file map;
+    cJSON *root = NULL;
+    double value = 0;
+
+    VMT_TRY(vmt_mapped_file_open(ctx, &map, path));
+    enum vmt_status status = vmt_json_parse(ctx, &root, map.bytes, map.length, path);
+    vmt_mapped_file_close(&map);
+    VMT_TRY(status);
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(root, "boundary_ratio");
+    status = !item || cJSON_IsNull(item)
+                 ? vmt_fail(ctx, VMT_E_MODEL,
+                            "%s: two transformers, but no boundary_ratio between them", path)
+                 : vmt_config_real(ctx, path, item, 0, 1, &value);
+    cJSON_Delete(root);
+    *boundary = (float)value;
+    return status;
 }
 
 void vmt_model_defaults_apply(const vmt_model_defaults *defaults, vmt_settings *settings)

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { CANDIDATES = 5 };
+enum { CANDIDATES = 7 };
 
 /* Where official folders, then diffusers', keep a part; the first that exists is taken. */
 static const struct {
@@ -19,6 +19,8 @@ static const struct {
     [VMT_PART_DIT] = {"dit",
                       {"diffusion_pytorch_model.safetensors.index.json",
                        "diffusion_pytorch_model.safetensors",
+                       "high_noise_model/diffusion_pytorch_model.safetensors.index.json",
+                       "high_noise_model/diffusion_pytorch_model.safetensors",
                        "transformer/diffusion_pytorch_model.safetensors.index.json",
                        "transformer/diffusion_pytorch_model.safetensors", NULL}},
     [VMT_PART_VAE] = {"vae",
@@ -29,6 +31,11 @@ static const struct {
                         "models_t5_umt5-xxl-enc-bf16.safetensors",
                         "text_encoder/model.safetensors.index.json",
                         "text_encoder/model.safetensors", NULL}},
+    [VMT_PART_DIT_LOW] = {"dit-low",
+                          {"low_noise_model/diffusion_pytorch_model.safetensors.index.json",
+                           "low_noise_model/diffusion_pytorch_model.safetensors",
+                           "transformer_2/diffusion_pytorch_model.safetensors.index.json",
+                           "transformer_2/diffusion_pytorch_model.safetensors", NULL}},
     [VMT_PART_TOKENIZER] = {"tokenizer",
                             {"google/umt5-xxl/spiece.model", "spiece.model",
                              "tokenizer/spiece.model", NULL}},
@@ -103,21 +110,38 @@ static enum vmt_status find_config(vmt_ctx *ctx, char **path, const char *folder
     return VMT_OK;
 }
 
-/* Half of a model of two transformers would run, and give something else. */
-static enum vmt_status refuse_second_transformer(vmt_ctx *ctx, const char *dir)
+/* folder/model_index.json, NULL when there is none. */
+static enum vmt_status find_index(vmt_ctx *ctx, char **path, const char *folder)
 {
-    struct stat st;
-    char *path;
+    VMT_TRY(join(ctx, path, folder, strlen(folder), "model_index.json"));
+    if (!is_file(*path)) {
+        free(*path);
+        *path = NULL;
+    }
+    return VMT_OK;
+}
 
-    VMT_TRY(join(ctx, &path, dir, strlen(dir), "transformer_2"));
-    const bool is_there = stat(path, &st) == 0;
-    free(path);
-    if (!is_there)
-        return VMT_OK;
-    return vmt_fail(ctx, VMT_E_UNSUPPORTED,
-                    "%s: a model of two transformers (transformer, transformer_2), which this "
-                    "version cannot run",
-                    dir);
+/* One transformer of two would run, and give something else. */
+static enum vmt_status require_both(vmt_ctx *ctx, const vmt_model_files *files, const char *dir)
+{
+    static const char *const folders[] = {"high_noise_model", "low_noise_model", "transformer_2"};
+    const char *const high = files->parts[VMT_PART_DIT].path;
+    const char *const low = files->parts[VMT_PART_DIT_LOW].path;
+    struct stat st;
+
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        char *path;
+        VMT_TRY(join(ctx, &path, dir, strlen(dir), folders[i]));
+        const bool is_there = stat(path, &st) == 0;
+        free(path);
+        if (is_there && (!high || !low))
+            return vmt_fail(ctx, VMT_E_MODEL,
+                            "%s: a model of two transformers, of which that of %s noise has no "
+                            "weights there: fetch them, or name its file with --%s",
+                            dir, high ? "low" : "high",
+                            PARTS[high ? VMT_PART_DIT_LOW : VMT_PART_DIT].name);
+    }
+    return VMT_OK;
 }
 
 static enum vmt_status read_folder(vmt_ctx *ctx, vmt_model_files *files, const char *dir)
@@ -126,15 +150,15 @@ static enum vmt_status read_folder(vmt_ctx *ctx, vmt_model_files *files, const c
     enum vmt_status status = VMT_OK;
 
     VMT_TRY(check_folder(ctx, dir));
-    VMT_TRY(refuse_second_transformer(ctx, dir));
     VMT_TRY(find_config(ctx, &files->config, dir, strlen(dir)));
+    VMT_TRY(find_index(ctx, &files->index, dir));
     if (files->config)
         status = vmt_config_file_open(ctx, &config, files->config);
     for (int i = 0; i < VMT_PART_COUNT && status == VMT_OK; i++)
         if (!files->parts[i].path)
             status = find_in_folder(ctx, dir, config, (enum vmt_part)i, &files->parts[i].path);
     vmt_config_file_close(config);
-    return status;
+    return status == VMT_OK ? require_both(ctx, files, dir) : status;
 }
 
 static enum vmt_status take_named(vmt_ctx *ctx, vmt_model_files *files,
@@ -143,6 +167,7 @@ static enum vmt_status take_named(vmt_ctx *ctx, vmt_model_files *files,
     const char *const named[VMT_PART_COUNT] = {[VMT_PART_DIT] = paths->dit,
                                                [VMT_PART_VAE] = paths->vae,
                                                [VMT_PART_TEXT] = paths->text,
+                                               [VMT_PART_DIT_LOW] = paths->dit_low,
                                                [VMT_PART_TOKENIZER] = paths->tokenizer};
 
     for (int i = 0; i < VMT_PART_COUNT; i++)
@@ -176,8 +201,8 @@ static enum vmt_status resolve(vmt_ctx *ctx, vmt_model_files *files, const vmt_m
                     "%s: no model in this folder; expected config.json with a section 'dit', or "
                     "the official files (%s, %s, %s, %s), or diffusers' folders (transformer, vae, "
                     "text_encoder, tokenizer)",
-                    paths->dir, PARTS[0].names[1], PARTS[1].names[0], PARTS[2].names[0],
-                    PARTS[3].names[0]);
+                    paths->dir, PARTS[VMT_PART_DIT].names[1], PARTS[VMT_PART_VAE].names[0],
+                    PARTS[VMT_PART_TEXT].names[0], PARTS[VMT_PART_TOKENIZER].names[0]);
 }
 
 enum vmt_status vmt_model_paths_resolve(vmt_ctx *ctx, vmt_model_files *files,
@@ -197,5 +222,6 @@ void vmt_model_files_free(vmt_model_files *files)
         free(files->parts[i].config);
     }
     free(files->config);
+    free(files->index);
     memset(files, 0, sizeof *files);
 }

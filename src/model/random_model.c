@@ -350,6 +350,26 @@ static enum vmt_status write_dit(const struct maker *m, const vmt_dit_config *di
     return write_config(m, dit);
 }
 
+/* One of two transformers, in a folder of its own. */
+static enum vmt_status write_one_of_two(const struct maker *m, const vmt_dit_config *dit,
+                                        const char *folder, uint64_t seed)
+{
+    vmt_random_model model = *m->model;
+    char path[MAX_PATH_BYTES];
+
+    VMT_TRY(path_of(m, path, folder));
+    VMT_TRY(make_folder(m->ctx, path));
+    model.seed = seed;
+    const struct maker one = {.ctx = m->ctx, .dir = path, .model = &model, .piece = m->piece};
+    return write_dit(&one, dit);
+}
+
+static enum vmt_status write_two(const struct maker *m, const vmt_dit_config *dit)
+{
+    VMT_TRY(write_one_of_two(m, dit, "high_noise_model", m->model->seed));
+    return write_one_of_two(m, dit, "low_noise_model", m->model->seed + 1);
+}
+
 static enum vmt_status write_vae(const struct maker *m, const vmt_vae_config *vae)
 {
     vmt_tensor_list list = {0};
@@ -412,7 +432,7 @@ enum vmt_status vmt_make_random_model(vmt_ctx *ctx, const char *dir, const vmt_r
     if (status == VMT_OK)
         status = vmt_alloc(ctx, &m.piece, PIECE, sizeof(float));
     if (status == VMT_OK)
-        status = write_dit(&m, &dit);
+        status = model->two_transformers ? write_two(&m, &dit) : write_dit(&m, &dit);
     if (status == VMT_OK)
         status = write_vae(&m, &vae);
     if (status == VMT_OK)

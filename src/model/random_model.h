@@ -17,6 +17,7 @@ typedef struct vmt_random_model {
     enum vmt_dtype dit_dtype; /* F32 (official), F16 or BF16 */
     uint64_t seed;
     const char *tokenizer; /* spiece.model to copy; NULL: none */
+    bool two_transformers; /* as Wan2.2 A14B has: high_noise_model and low_noise_model */
 } vmt_random_model;
 
 /* The configurations that such a folder has.  Errors: VMT_E_ARG (unknown shape). */

@@ -77,8 +77,8 @@ static void say_model(vmt_ctx *ctx, text_buffer *t, const vmt_model *m)
             vmt_tensor_file_path(m->files[part]));
         say_tensors(t, m->files[part]);
         say(t, "  names %s, hash %s\n", scheme_of(m->files[part]), m->hashes[part]);
-        if (part == VMT_PART_DIT) {
-            vmt_dit_weight_bytes(ctx, m->dit, &packed, &mapped);
+        if (part == VMT_PART_DIT || part == VMT_PART_DIT_LOW) {
+            vmt_dit_weight_bytes(ctx, part == VMT_PART_DIT ? m->dit : m->dit_low, &packed, &mapped);
             say(t,
                 "  dim %" PRId64 ", ffn %" PRId64 ", %" PRId64 " heads, %" PRId64
                 " blocks, text %" PRId64 " x %" PRId64 "\n",
@@ -143,10 +143,10 @@ static void say_lora(text_buffer *t, const vmt_tensor_file *file)
 static void describe_tensors(text_buffer *t, const vmt_tensor_file *file)
 {
     static const char *const keys[] = {
-        "format",    "format_version", "program",  "kind",      "backend", "width",
-        "height",    "frames",         "fps",      "method",    "feature", "attention",
-        "grid",      "guided",         "ref_seed", "job",       "step",    "inner_step",
-        "gradients", "hash.dit",       "hash.vae", "hash.text", "lora"};
+        "format",    "format_version", "program",      "kind",     "backend",   "width",
+        "height",    "frames",         "fps",          "method",   "feature",   "attention",
+        "grid",      "guided",         "ref_seed",     "job",      "step",      "inner_step",
+        "gradients", "hash.dit",       "hash.dit-low", "hash.vae", "hash.text", "lora"};
     const vmt_option *option;
     char shape[128], key[64];
     const char *value;

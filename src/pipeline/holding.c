@@ -209,7 +209,7 @@ static enum vmt_status search_all(search *f, const vmt_budget *budget, candidate
 enum vmt_status vmt_holding_choose(vmt_ctx *ctx, vmt_sample *s, const vmt_budget *budget,
                                    size_t always, vmt_held *result)
 {
-    const vmt_dit *dit = s->spec.model->dit;
+    const vmt_dit *const both[2] = {s->spec.model->dit, s->spec.model->dit_low};
     const bool fp8 = s->spec.samples && s->spec.settings->fp8;
     const vmt_holding all = {.resident = (int32_t)s->spec.model->dit_config.layers};
     search f = {.ctx = ctx,
@@ -224,12 +224,18 @@ enum vmt_status vmt_holding_choose(vmt_ctx *ctx, vmt_sample *s, const vmt_budget
 
     for (int64_t i = 0; s->spec.samples && i < s->sampler.steps; i++)
         f.forwards += vmt_sample_passes(s, i);
-    f.pace.block_bytes = (double)vmt_dit_block_bytes(ctx, dit, fp8);
+    for (int k = 0; k < 2; k++) /* of two transformers one is there at a time */
+        if (both[k])
+            f.pace.block_bytes =
+                larger(f.pace.block_bytes, (double)vmt_dit_block_bytes(ctx, both[k], fp8));
     f.whole = estimate(&f.pace, s, &all, f.forwards);
     VMT_TRY(vmt_alloc(ctx, &held, (size_t)f.layers + 1, sizeof *f.held));
     f.held = held;
-    for (int i = 0; i <= f.layers; i++)
-        f.held[i] = vmt_dit_held_bytes(ctx, dit, i, fp8);
+    for (int k = 0; k < 2; k++)
+        for (int i = 0; both[k] && i <= f.layers; i++) {
+            const size_t bytes = vmt_dit_held_bytes(ctx, both[k], i, fp8);
+            f.held[i] = bytes > f.held[i] ? bytes : f.held[i];
+        }
     const enum vmt_status status = search_all(&f, budget, &best, &least);
     vmt_free(held);
     *result = best.held;

@@ -23,10 +23,12 @@ struct vmt_model {
                                                LoRAs' */
     char loras[1024];                       /* names, weights and hashes of LoRAs, for people; "" */
     char *tokenizer;                        /* path of spiece.model, or NULL */
-    vmt_dit_config dit_config;
+    vmt_dit_config dit_config;              /* of both transformers, where there are two */
     vmt_vae_config vae_config;
     vmt_text_config text_config;
     vmt_dit *dit;
+    vmt_dit *dit_low; /* of the steps below settings.boundary; NULL: dit computes all */
+    float boundary;   /* what settings.boundary is unless it is named */
     vmt_vae *vae;
     vmt_umt5 *text;
     vmt_model_defaults defaults;
@@ -34,6 +36,16 @@ struct vmt_model {
 
 /* VMT_E_MODEL with advice unless the model has the part. */
 enum vmt_status vmt_model_require(vmt_ctx *ctx, const vmt_model *model, enum vmt_part part);
+
+/* The transformer of a timestep.  Source: Wan-Video/Wan2.2 wan/text2video.py. */
+vmt_dit *vmt_model_dit_at(const vmt_model *model, const vmt_settings *settings, float timestep);
+
+/* Bytes of the transformers' packed weights that are there now; lets go of all of them. */
+size_t vmt_model_held_now(const vmt_model *model);
+void vmt_model_release(vmt_ctx *ctx, const vmt_model *model);
+
+/* Whether any step needs the negative prompt. */
+bool vmt_model_needs_negative(const vmt_model *model, const vmt_settings *settings);
 
 typedef struct vmt_reporter vmt_reporter;
 

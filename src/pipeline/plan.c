@@ -63,8 +63,13 @@ static enum vmt_status plan_sample(planning *p, vmt_plan *plan)
     vmt_sample_needs needs;
     size_t packed, mapped;
 
-    vmt_dit_weight_bytes(p->ctx, p->m->dit, &packed, &mapped);
-    plan->mapped_bytes = mapped;
+    for (int i = 0; i < 2; i++) { /* one of two transformers is there at a time */
+        const vmt_dit *dit = i ? p->m->dit_low : p->m->dit;
+        mapped = 0;
+        if (dit)
+            vmt_dit_weight_bytes(p->ctx, dit, &packed, &mapped);
+        plan->mapped_bytes = mapped > plan->mapped_bytes ? mapped : plan->mapped_bytes;
+    }
     VMT_TRY(vmt_sample_plan(p->ctx, &spec, &p->budget, p->always, &needs));
     const vmt_held *held = &needs.held;
     plan->recompute = held->how.recompute;
@@ -122,7 +127,8 @@ static enum vmt_status plan_phases(planning *p, vmt_plan *plan)
     size_t bytes;
 
     VMT_TRY(plan_sample(p, plan));
-    const bool texts_needed[VMT_TEXT_COUNT] = {true, p->s->cfg_scale != 1.0F, p->kind.from_clip};
+    const bool texts_needed[VMT_TEXT_COUNT] = {true, vmt_model_needs_negative(p->m, p->s),
+                                               p->kind.from_clip};
     if (m->text && p->kind.from_text && !vmt_texts_kept(ctx, m, p->s, texts_needed)) {
         const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
         size_t mapped;
@@ -180,7 +186,7 @@ static enum vmt_status plan_for(vmt_ctx *ctx, const vmt_model *model, const vmt_
         .s = settings,
         .g = g,
         .kind = kind,
-        .budget = vmt_budget_now(ctx, vmt_dit_held_now(model->dit)),
+        .budget = vmt_budget_now(ctx, vmt_model_held_now(model)),
         .always = vmt_always_bytes(ctx, model, g, kind.from_clip),
         .clip = device ? 0 : (size_t)(3 * g->model_frames * g->model_height * g->model_width)};
 

@@ -170,6 +170,8 @@ static const struct {
              {"local-blocks", "0-999"},
              {"mode", "exact"},
              {"cfg-until", "0"},
+             {"cfg-low", "0"},
+             {"boundary", "0.875"},
              {"cache", "0"},
              {"cache-from", "velocity"},
              {"cache-scale", "auto"},
@@ -227,7 +229,8 @@ enum vmt_status vmt_record_match_model(vmt_ctx *ctx, const vmt_tensor_file *file
     const char *loras = vmt_tensor_file_meta(file, "lora");
     if (then && model->files[part] && !strcmp(then, model->hashes[part]))
         return VMT_OK;
-    if (then && part == VMT_PART_DIT && strcmp(loras ? loras : "", model->loras) != 0)
+    if (then && (part == VMT_PART_DIT || part == VMT_PART_DIT_LOW) &&
+        strcmp(loras ? loras : "", model->loras) != 0)
         return vmt_fail(ctx, VMT_E_MISMATCH, "%s: was made with LoRA %.300s, this run has %.300s",
                         vmt_tensor_file_path(file), loras ? loras : "none",
                         model->loras[0] ? model->loras : "none");

@@ -131,14 +131,14 @@ int32_t vmt_sample_backward_blocks(const vmt_sample *s)
 
 int32_t vmt_sample_forward_blocks(const vmt_sample *s)
 {
-    const int32_t passes = s->spec.settings->cfg_scale == 1.0F ? 1 : 2;
+    const int32_t passes = vmt_model_needs_negative(s->spec.model, s->spec.settings) ? 2 : 1;
 
     if (s->method->tap == VMT_TAP_VELOCITY)
         return passes * (int32_t)s->spec.model->dit_config.layers;
     return vmt_sample_backward_blocks(s);
 }
 
-static vmt_dit_plan dit_plan(const vmt_sample *s, const vmt_holding *holding)
+vmt_dit_plan vmt_sample_dit_plan(const vmt_sample *s, const vmt_holding *holding)
 {
     const vmt_geometry *g = &s->spec.geometry;
     const bool backward = s->guided && s->spec.samples && s->method->tap != VMT_TAP_VELOCITY;
@@ -155,23 +155,25 @@ static vmt_dit_plan dit_plan(const vmt_sample *s, const vmt_holding *holding)
         .spills = holding->spills,
         .local = s->local,
         .fp8 = s->spec.settings->fp8 != 0,
-        .residuals = !vmt_sample_holds_residuals(s)        ? 0
-                     : s->spec.settings->cfg_scale == 1.0F ? 1
-                                                           : 2,
+        .residuals = !vmt_sample_holds_residuals(s)                              ? 0
+                     : vmt_model_needs_negative(s->spec.model, s->spec.settings) ? 2
+                                                                                 : 1,
     };
 }
 
 /* Prompts that are there at a time: the empty one, of the reference; then those of the loop. */
 static size_t text_count(const vmt_sample *s)
 {
-    const size_t loop = !s->spec.samples ? 0 : s->spec.settings->cfg_scale == 1.0F ? 1 : 2;
+    const size_t loop = !s->spec.samples                                            ? 0
+                        : vmt_model_needs_negative(s->spec.model, s->spec.settings) ? 2
+                                                                                    : 1;
     return loop ? loop : 1;
 }
 
 enum vmt_status vmt_sample_bytes(vmt_ctx *ctx, vmt_sample *s, const vmt_holding *holding,
                                  size_t *bytes, size_t *host)
 {
-    const vmt_dit_plan plan = dit_plan(s, holding);
+    const vmt_dit_plan plan = vmt_sample_dit_plan(s, holding);
     vmt_arena measure = vmt_arena_measure();
     size_t dit, text;
 
@@ -211,25 +213,6 @@ enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, const
     return status;
 }
 
-static enum vmt_status open_text(vmt_ctx *ctx, vmt_sample *s, enum vmt_run_text which)
-{
-    if (!s->spec.texts[which].rows)
-        return VMT_OK;
-    return vmt_dit_text_open(ctx, &s->texts[which], s->spec.model->dit, s->spec.texts[which].rows,
-                             s->spec.texts[which].count);
-}
-
-/* The reference's is empty, and goes before the loop's come. */
-static enum vmt_status open_loop_texts(vmt_ctx *ctx, vmt_sample *s)
-{
-    vmt_dit_text_close(ctx, s->texts[VMT_TEXT_EMPTY]);
-    s->texts[VMT_TEXT_EMPTY] = NULL;
-    if (!s->spec.samples)
-        return VMT_OK;
-    VMT_TRY(open_text(ctx, s, VMT_TEXT_PROMPT));
-    return open_text(ctx, s, VMT_TEXT_NEGATIVE);
-}
-
 /* Within the limits that the user named, or not at all. */
 static enum vmt_status require_room(vmt_ctx *ctx, const vmt_budget *budget, const vmt_held *held,
                                     size_t always)
@@ -245,19 +228,22 @@ static enum vmt_status require_room(vmt_ctx *ctx, const vmt_budget *budget, cons
 enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_spec *spec,
                                 vmt_reporter *reporter)
 {
-    const vmt_budget budget = vmt_budget_now(ctx, vmt_dit_held_now(spec->model->dit));
+    const vmt_budget budget = vmt_budget_now(ctx, vmt_model_held_now(spec->model));
     const size_t always = vmt_always_bytes(ctx, spec->model, &spec->geometry, spec->extracts);
     vmt_arena measure = vmt_arena_measure();
     vmt_held held;
 
     *s = (vmt_sample){.spec = *spec, .reporter = reporter};
     VMT_TRY(make_schedule(ctx, s));
+    VMT_TRY(vmt_sample_check_networks(ctx, s));
     VMT_TRY(make_local(ctx, s));
     VMT_TRY(vmt_holding_choose(ctx, s, &budget, always, &held));
     VMT_TRY(require_room(ctx, &budget, &held, always));
     s->holding = held.how;
     VMT_TRY(vmt_reporter_phase(ctx, reporter, spec->extracts ? VMT_PHASE_EXTRACT : VMT_PHASE_SAMPLE,
                                0, 0)); /* converting the weights is part of it */
+    const int64_t first = spec->extracts ? 0 : spec->first_step;
+    s->loops = !spec->extracts;
     vmt_log(ctx, VMT_LOG_DEBUG,
             "tokens %" PRId64 "x%" PRId64 "x%" PRId64 ", guided steps %" PRId64 " of %" PRId32
             ", recompute level %" PRId32 "%s, feed-forward by %" PRId64 " tokens, %" PRId32
@@ -266,15 +252,7 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
             spec->settings->steps, s->holding.recompute, s->holding.spills ? ", spilled" : "",
             s->holding.ffn_rows, s->holding.resident, spec->model->dit_config.layers,
             held.bytes >> 20, held.weights >> 20, held.host >> 20);
-    VMT_TRY(vmt_dit_prepare_blocks(ctx, spec->model->dit, s->holding.resident));
-    if (spec->samples && spec->settings->fp8)
-        VMT_TRY(vmt_dit_prepare_fp8(ctx, spec->model->dit));
-    if (spec->extracts)
-        VMT_TRY(open_text(ctx, s, VMT_TEXT_EMPTY));
-    else
-        VMT_TRY(open_loop_texts(ctx, s));
-    const vmt_dit_plan plan = dit_plan(s, &s->holding);
-    VMT_TRY(vmt_dit_run_open(ctx, &s->dit, spec->model->dit, &plan));
+    VMT_TRY(vmt_sample_use(ctx, s, s->timesteps[first]));
     VMT_TRY(layout(ctx, s, &measure));
     VMT_TRY(vmt_arena_open(ctx, &s->arena, measure.peak));
     vmt_reporter_memory(reporter, held.bytes + held.weights);
@@ -293,9 +271,7 @@ static void drop_held_state(vmt_sample *s)
 void vmt_sample_close(vmt_ctx *ctx, vmt_sample *s)
 {
     vmt_arena_close(ctx, &s->arena);
-    vmt_dit_run_close(ctx, s->dit);
-    for (int i = 0; i < VMT_TEXT_COUNT; i++)
-        vmt_dit_text_close(ctx, s->texts[i]);
+    vmt_sample_close_network(ctx, s);
     drop_held_state(s);
     vmt_free(s->cache_changes);
     vmt_free(s->cache_host);
@@ -405,6 +381,7 @@ static enum vmt_status extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *motion)
     VMT_TRY(upload_motion(ctx, s, motion));
     for (int64_t i = 0; i < motion->feature_count; i++) {
         vmt_tensor host = host_features(motion, i);
+        VMT_TRY(vmt_sample_use(ctx, s, s->sampler.timesteps[i * interval]));
         VMT_TRY(vmt_prefix(ctx,
                            vmt_motion_reference_features(
                                ctx, &s->guidance, &tap, &s->reference, &s->clean, &s->noise,
@@ -420,7 +397,7 @@ static enum vmt_status extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *motion)
 enum vmt_status vmt_sample_extract(vmt_ctx *ctx, vmt_sample *s, vmt_motion *motion)
 {
     VMT_TRY(extract(ctx, s, motion));
-    return open_loop_texts(ctx, s);
+    return vmt_sample_begin_loop(ctx, s);
 }
 
 /* The features were made for this run's method, grid and settings. */
@@ -711,6 +688,7 @@ static double loop_work(const vmt_sample *s)
 
 static enum vmt_status one_step(vmt_ctx *ctx, vmt_sample *s, const vmt_motion *motion)
 {
+    VMT_TRY(vmt_sample_use(ctx, s, s->sampler.timesteps[s->sampler.step]));
     if (s->sampler.step < s->guided)
         VMT_TRY(guide(ctx, s, motion));
     vmt_dit_run_pass(s->dit, VMT_DIT_SAMPLING);

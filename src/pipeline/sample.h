@@ -44,6 +44,7 @@ typedef struct vmt_sample_spec {
     bool transfer;                       /* Euler and guidance; else plain text-to-video */
     bool extracts;                       /* the reference's features will be computed */
     bool samples;                        /* the loop will run */
+    int64_t first_step;                  /* the loop's: that of a stored run, or 0 */
     const vmt_preview *preview;          /* NULL: none */
     vmt_gradient_fn *gradient;           /* sees each computed gradient; NULL: nobody does */
     void *gradient_user;
@@ -57,7 +58,9 @@ typedef struct vmt_sample {
     int64_t guided;                  /* steps that are guided */
     vmt_holding holding;             /* how it lies in memory */
     vmt_dit_local local;             /* attention of its passes */
+    vmt_dit *network; /* what texts and dit are of: of two transformers that of the step at hand */
     vmt_dit_text *texts[VMT_TEXT_COUNT];
+    bool loops; /* the texts are the loop's, not the reference's */
     vmt_dit_run *dit;
     vmt_arena arena;
     vmt_guidance guidance; /* laid out if guided > 0 */
@@ -131,7 +134,23 @@ enum vmt_status vmt_sample_resume(vmt_ctx *ctx, vmt_sample *sample, const vmt_te
 /* The loop, from where the state stands to the end. */
 enum vmt_status vmt_sample_loop(vmt_ctx *ctx, vmt_sample *sample, const vmt_motion *motion);
 
+/* ---- networks.c */
+
+/* VMT_E_ARG where features of one transformer would be compared with the other's. */
+enum vmt_status vmt_sample_check_networks(vmt_ctx *ctx, const vmt_sample *sample);
+/* The transformer of a timestep is there, with its texts and run; the other, if there is one, gone.
+ * sample->holding says how. */
+enum vmt_status vmt_sample_use(vmt_ctx *ctx, vmt_sample *sample, float timestep);
+/* The reference's features are there: the loop's texts, and its first step's transformer. */
+enum vmt_status vmt_sample_begin_loop(vmt_ctx *ctx, vmt_sample *sample);
+/* Lets go of texts and run. */
+void vmt_sample_close_network(vmt_ctx *ctx, vmt_sample *sample);
+vmt_dit_plan vmt_sample_dit_plan(const vmt_sample *sample, const vmt_holding *holding);
+
 /* ---- velocity.c */
+
+/* Guidance by the prompt at step i. */
+double vmt_sample_cfg(const vmt_sample *sample, int64_t i);
 
 /* VMT_E_ARG unless the settings suit the model. */
 enum vmt_status vmt_sample_cache_check(vmt_ctx *ctx, const vmt_sample *sample);

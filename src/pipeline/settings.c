@@ -79,6 +79,19 @@ static const option_row rows[] = {
      FIELD(cfg_scale),
      0,
      100},
+    {{"cfg-low", "X", "of a model of two transformers, the same below --boundary; 0: as --cfg",
+      "Sampling"},
+     REAL,
+     FIELD(cfg_low),
+     0,
+     100},
+    {{"boundary", "SIGMA",
+      "of a model of two transformers: the low-noise one computes the steps below this",
+      "Sampling"},
+     REAL,
+     FIELD(boundary),
+     0,
+     1},
     {{"cfg-until", "SIGMA",
       "both passes of --cfg while sigma is at least this, then the prompt's alone; 0: always",
       "Sampling"},
@@ -620,6 +633,7 @@ static const vmt_settings paper = {
     .shift = 7.0F,
     .strength = 0.92F,
     .cfg_scale = 5.8F,
+    .boundary = 0.875F,
     .sampler = VMT_SAMPLER_UNIPC,
     .recompute = -1,
     .attention = {.window = {-100, -67, -50}, .phases = 7, .blocks = {0, 999}},
@@ -687,6 +701,16 @@ static void make_wan(vmt_settings *s)
     strcpy(s->preset, "wan");
 }
 
+/* Wan2.2's two transformers.  Source: Wan-Video/Wan2.2 wan/configs/wan_t2v_A14B.py. */
+static void make_two(vmt_settings *s)
+{
+    s->shift = 12.0F;
+    s->cfg_scale = 4.0F;
+    s->cfg_low = 3.0F;
+    if (!strcmp(s->preset, "wan"))
+        s->steps = 40;
+}
+
 enum vmt_status vmt_settings_init(vmt_ctx *ctx, vmt_settings *settings, const vmt_model *model,
                                   const char *preset)
 {
@@ -701,9 +725,13 @@ enum vmt_status vmt_settings_init(vmt_ctx *ctx, vmt_settings *settings, const vm
     } else {
         return vmt_fail(ctx, VMT_E_ARG, "--preset %s: one of paper|released|tiny|wan", preset);
     }
+    if (model && model->dit_low)
+        settings->boundary = model->boundary;
     if (!preset && model && model->defaults.has_motion) {
         vmt_model_defaults_apply(&model->defaults, settings);
         strcpy(settings->preset, "model");
+    } else if (model && model->dit_low && strcmp(settings->preset, "tiny") != 0) {
+        make_two(settings);
     }
     settings->fastvmt = schedule_of(settings);
     return VMT_OK;

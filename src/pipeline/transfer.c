@@ -54,8 +54,8 @@ static enum vmt_status make_room_for_text(vmt_ctx *ctx, const run *r)
 
 static enum vmt_status text_phase(vmt_ctx *ctx, run *r, bool samples, bool extracts)
 {
-    const bool needed[VMT_TEXT_COUNT] = {samples, samples && r->settings->cfg_scale != 1.0F,
-                                         extracts};
+    const bool needed[VMT_TEXT_COUNT] = {
+        samples, samples && vmt_model_needs_negative(r->model, r->settings), extracts};
 
     VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_TEXT, r->model->text_config.layers, 1));
     if (r->io->embeddings)
@@ -71,7 +71,7 @@ static enum vmt_status fit_vae(vmt_ctx *ctx, run *r, enum vmt_vae_direction dire
                                size_t beside, vmt_vae_options *options)
 {
     const vmt_model *m = r->model;
-    const vmt_budget budget = vmt_budget_now(ctx, m->dit ? vmt_dit_held_now(m->dit) : 0);
+    const vmt_budget budget = vmt_budget_now(ctx, vmt_model_held_now(m));
     size_t bytes;
 
     beside += vmt_always_bytes(ctx, m, &r->geometry, r->io->reference != NULL);
@@ -113,6 +113,17 @@ static enum vmt_status encode_phase(vmt_ctx *ctx, run *r, const vmt_clip *refere
 
 /* ---- sample */
 
+/* The step that a stored run goes on with; 0 where there is none. */
+static int64_t stored_step(vmt_ctx *ctx, const vmt_tensor_file *state, int32_t steps)
+{
+    const int64_t none = 0;
+    int64_t step = 0;
+
+    if (!state || vmt_tensor_file_meta_int(ctx, state, "step", &none, &step) != VMT_OK)
+        return 0; /* vmt_sample_resume says what is wrong */
+    return step < 0 ? 0 : step < steps ? step : steps - 1;
+}
+
 static vmt_sample_spec sample_spec(const run *r, bool transfer, bool extracts, bool samples)
 {
     vmt_sample_spec spec = {.model = r->model,
@@ -147,7 +158,8 @@ static enum vmt_status sample_phases(vmt_ctx *ctx, run *r, bool transfer, bool e
         VMT_TRY(vmt_preview_open(ctx, &r->preview, r->model, r->io, &r->reporter));
     if (ctx->ops->trim)
         ctx->ops->trim(ctx);
-    const vmt_sample_spec spec = sample_spec(r, transfer, extracts, true);
+    vmt_sample_spec spec = sample_spec(r, transfer, extracts, true);
+    spec.first_step = stored_step(ctx, state, r->settings->steps);
     const vmt_motion *motion = transfer ? &r->motion : NULL;
     vmt_sample s;
     enum vmt_status status = vmt_sample_open(ctx, &s, &spec, &r->reporter);
@@ -210,10 +222,25 @@ static enum vmt_status decode_phase(vmt_ctx *ctx, run *r, vmt_clip *result)
 /* ---- what the motion of a run comes from */
 
 /* Settings that decide the reference's features. */
-static const char *const motion_options[] = {
-    "method",       "top-k", "smm-pool",   "moft-channels", "variant",       "ref-time",
-    "ref-interval", "block", "amf-window", "amf-tile",      "max-frame-gap", "logit-scale",
-    "steps",        "shift", "strength",   "guided-steps",  "guide-until",   NULL};
+static const char *const motion_options[] = {"method",
+                                             "top-k",
+                                             "smm-pool",
+                                             "moft-channels",
+                                             "variant",
+                                             "ref-time",
+                                             "ref-interval",
+                                             "block",
+                                             "amf-window",
+                                             "amf-tile",
+                                             "max-frame-gap",
+                                             "logit-scale",
+                                             "steps",
+                                             "shift",
+                                             "strength",
+                                             "guided-steps",
+                                             "guide-until",
+                                             "boundary",
+                                             NULL};
 
 /* Those of local attention, where the features were measured with it or this run would. */
 static enum vmt_status match_attention(vmt_ctx *ctx, const vmt_tensor_file *file,
@@ -233,7 +260,9 @@ static enum vmt_status match_attention(vmt_ctx *ctx, const vmt_tensor_file *file
 static enum vmt_status match_models(vmt_ctx *ctx, const vmt_tensor_file *file, const run *r)
 {
     for (int part = 0; part < VMT_PART_TOKENIZER; part++)
-        VMT_TRY(vmt_record_match_model(ctx, file, r->model, (enum vmt_part)part));
+        if (part != VMT_PART_DIT_LOW || r->model->files[part] ||
+            vmt_tensor_file_meta(file, "hash.dit-low"))
+            VMT_TRY(vmt_record_match_model(ctx, file, r->model, (enum vmt_part)part));
     return VMT_OK;
 }
 

@@ -83,7 +83,7 @@ size_t vmt_always_bytes(const vmt_ctx *ctx, const vmt_model *model, const vmt_ge
 
 void vmt_make_room(vmt_ctx *ctx, const vmt_model *model, size_t bytes)
 {
-    const size_t held = model->dit ? vmt_dit_held_now(model->dit) : 0;
+    const size_t held = vmt_model_held_now(model);
 
     if (ctx->ops->trim)
         ctx->ops->trim(ctx);
@@ -91,5 +91,5 @@ void vmt_make_room(vmt_ctx *ctx, const vmt_model *model, size_t bytes)
         return;
     const vmt_budget budget = vmt_budget_now(ctx, held);
     if (bytes > budget.room || held > budget.room - bytes)
-        vmt_dit_release(ctx, model->dit);
+        vmt_model_release(ctx, model);
 }

@@ -8,11 +8,24 @@
 #include <inttypes.h>
 #include <math.h>
 
-int vmt_sample_passes(const vmt_sample *s, int64_t i)
+/* Whether step i is of the second transformer. */
+static bool is_low(const vmt_sample *s, int64_t i)
+{
+    const vmt_model *m = s->spec.model;
+    return vmt_model_dit_at(m, s->spec.settings, s->sampler.timesteps[i]) != m->dit;
+}
+
+double vmt_sample_cfg(const vmt_sample *s, int64_t i)
 {
     const vmt_settings *settings = s->spec.settings;
+    return (double)(settings->cfg_low > 0 && is_low(s, i) ? settings->cfg_low
+                                                          : settings->cfg_scale);
+}
 
-    return settings->cfg_scale != 1.0F && s->sampler.sigmas[i] >= settings->cfg_until ? 2 : 1;
+int vmt_sample_passes(const vmt_sample *s, int64_t i)
+{
+    return vmt_sample_cfg(s, i) != 1.0 && s->sampler.sigmas[i] >= s->spec.settings->cfg_until ? 2
+                                                                                              : 1;
 }
 
 enum pass_kind { PLAIN, HOLD, HELD };
@@ -41,7 +54,7 @@ static enum vmt_status guided_velocity(vmt_ctx *ctx, vmt_sample *s, enum pass_ki
                                        const vmt_tensor *latent, int64_t i)
 {
     const float timestep = s->sampler.timesteps[i];
-    const double cfg = (double)s->spec.settings->cfg_scale;
+    const double cfg = vmt_sample_cfg(s, i);
 
     VMT_TRY(one_pass(ctx, s, kind, 0, latent, timestep));
     if (vmt_sample_passes(s, i) == 1)
@@ -77,6 +90,16 @@ static int64_t first_of_fewer(const vmt_sample *s)
     return i;
 }
 
+/* The first step of the second transformer; `steps`: none. */
+static int64_t first_of_low(const vmt_sample *s)
+{
+    int64_t i = 0;
+
+    while (i < s->sampler.steps && !is_low(s, i))
+        i++;
+    return i;
+}
+
 bool vmt_sample_holds_residuals(const vmt_sample *s)
 {
     return s->spec.samples && s->spec.settings->cache > 0 &&
@@ -104,7 +127,7 @@ enum vmt_status vmt_sample_cache_open(vmt_ctx *ctx, vmt_sample *s)
     vmt_step_cache *c = &s->cache;
     const size_t count = (size_t)vmt_geometry_latent(&s->spec.geometry);
 
-    vmt_step_cache_begin(c, s->guided, settings->steps, first_of_fewer(s));
+    vmt_step_cache_begin(c, s->guided, settings->steps, first_of_fewer(s), first_of_low(s));
     c->threshold = s->spec.samples ? (double)settings->cache : 0;
     if (!(c->threshold > 0))
         return VMT_OK;

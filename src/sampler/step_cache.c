@@ -20,11 +20,13 @@ const double *vmt_step_cache_published(int64_t dim, int64_t layers, int64_t in_d
     return NULL;
 }
 
-void vmt_step_cache_begin(vmt_step_cache *c, int64_t guided, int64_t steps, int64_t turn)
+void vmt_step_cache_begin(vmt_step_cache *c, int64_t guided, int64_t steps, int64_t fewer,
+                          int64_t other)
 {
     c->guided = guided;
     c->steps = steps;
-    c->turn = turn;
+    c->turns[0] = fewer;
+    c->turns[1] = other;
     c->computed = c->before = -1;
     c->drift = c->rate = 0;
 }
@@ -44,7 +46,8 @@ static double expected(const vmt_step_cache *c, int64_t i)
 
 bool vmt_step_cache_may_serve(const vmt_step_cache *c, int64_t i)
 {
-    return c->threshold > 0 && i + 1 >= c->guided && i + 1 != c->turn && i + 1 < c->steps - 1;
+    return c->threshold > 0 && i + 1 >= c->guided && i + 1 != c->turns[0] && i + 1 != c->turns[1] &&
+           i + 1 < c->steps - 1;
 }
 
 bool vmt_step_cache_reuses(const vmt_step_cache *c, int64_t i)
@@ -57,7 +60,11 @@ bool vmt_step_cache_reuses(const vmt_step_cache *c, int64_t i)
 
 bool vmt_step_cache_in_line(const vmt_step_cache *c, int64_t j, int64_t i)
 {
-    return j >= 0 && j >= c->guided - 1 && (j >= c->turn || i < c->turn);
+    bool one = j >= 0 && j >= c->guided - 1;
+
+    for (int k = 0; k < 2; k++)
+        one = one && (j >= c->turns[k] || i < c->turns[k]);
+    return one;
 }
 
 void vmt_step_cache_reused(vmt_step_cache *c, int64_t i)

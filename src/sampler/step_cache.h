@@ -20,7 +20,8 @@ typedef struct vmt_step_cache {
                                  estimate is measured */
     const double *changes;    /* [steps] of the embedding since the step before */
     int64_t guided, steps;    /* the guided steps, the first ones, are computed; so is the last */
-    int64_t turn;             /* is computed: from here on the answer is another, of fewer passes */
+    int64_t turns[2];         /* are computed: from here on the answer is another, of fewer passes,
+                                 of another network; steps: there is none */
 
     /* state */
     int64_t computed, before; /* the last computed step and the one before that; -1: none */
@@ -33,7 +34,8 @@ typedef struct vmt_step_cache {
 const double *vmt_step_cache_published(int64_t dim, int64_t layers, int64_t in_dim);
 
 /* Ready for step 0. */
-void vmt_step_cache_begin(vmt_step_cache *c, int64_t guided, int64_t steps, int64_t turn);
+void vmt_step_cache_begin(vmt_step_cache *c, int64_t guided, int64_t steps, int64_t fewer,
+                          int64_t other);
 
 /* Whether step i, the next one, takes over what step c->computed computed. */
 bool vmt_step_cache_reuses(const vmt_step_cache *c, int64_t i);
@@ -42,7 +44,7 @@ bool vmt_step_cache_reuses(const vmt_step_cache *c, int64_t i);
 bool vmt_step_cache_may_serve(const vmt_step_cache *c, int64_t i);
 
 /* Whether the answers of steps j < i lie on one line: nothing but the sampler moved the latent
- * between them, and both are of as many passes. */
+ * between them, and both are of one network and of as many passes. */
 bool vmt_step_cache_in_line(const vmt_step_cache *c, int64_t j, int64_t i);
 
 /* Step i has been done, and how.  change: |answer - answer of c->computed| / |the latter|, or NaN

@@ -76,6 +76,38 @@ static void make_hole(void)
     header("{\"a\": " ENTRY("F32", "[1]", "[0, 4]") ", \"b\": " ENTRY("F32", "[2]", "[8, 16]") "}");
 }
 
+static void make_foreign_lora(void)
+{
+    header("{\"lora_te_layers_0.lora_down.weight\": " ENTRY("F32", "[1, 4]", "[0, 16]") "}");
+}
+
+static void make_half_lora(void)
+{
+    header("{\"lora_unet_blocks_0_self_attn_q.lora_down.weight\": " ENTRY("F32", "[1, 4]",
+                                                                          "[0, 16]") "}");
+}
+
+static void make_lora_size(void)
+{
+    header("{\"transformer.blocks.0.attn1.to_q.lora_A.weight\": " ENTRY(
+        "F32", "[1, 2]",
+        "[0, 8]") ", \"transformer.blocks.0.attn1.to_q.lora_B.weight\": " ENTRY("F32", "[2, 1]",
+                                                                                "[8, 16]") "}");
+}
+
+static void make_dora(void)
+{
+    header("{\"lora_unet_blocks_0_self_attn_q.dora_scale\": " ENTRY("F32", "[4]", "[0, 16]") "}");
+}
+
+/* A model of two transformers, the second absent. */
+static void make_half(void)
+{
+    folder_new("half");
+    folder_new("half/high_noise_model");
+    file_write("half/high_noise_model/diffusion_pytorch_model.safetensors", "x", 1);
+}
+
 static void make_dtype(void)
 {
     header("{\"a\": " ENTRY("F8_E5M2", "[16]", "[0, 16]") "}");
@@ -572,6 +604,14 @@ const error_row error_rows[] = {
     {"Model files", "shard that is absent", ARGS("transfer", "--dit", "m.safetensors.index.json"), 4, "absent.safetensors: No such file or directory", make_absent_shard},
     {"Model files", "shard outside the folder", ARGS("transfer", "--dit", "m.safetensors.index.json"), 5, "m.safetensors.index.json: tensor 'a' lies in '../x.safetensors', expected the plain name of a file in the same folder", make_outside_shard},
     {"Model files", "index of nothing", ARGS("transfer", "--dit", "m.safetensors.index.json"), 5, "m.safetensors.index.json: no weight_map, or nothing in it: not an index of shards", make_empty_index},
+    {"Model files", "one transformer of two", ARGS("transfer", "-m", "half"), 6, "half: a model of two transformers, of which that of low noise has no weights there: fetch them, or name its file with --dit-low", make_half},
+    {"Model files", "low noise alone", ARGS("generate", "--dit-low", "model/dit.safetensors", "-p", "x", "-o", "out.y4m"), 2, "--dit-low model/dit.safetensors: name the transformer of high noise, too: --dit FILE", NULL},
+    {"Model files", "LoRA of something else", ARGS("transfer", "--lora", "bad.safetensors"), 6, "bad.safetensors: none of its 1 keys is of this transformer (lora_te_layers_0.lora_down.weight): no LoRA of it", make_foreign_lora},
+    {"Model files", "half a LoRA", ARGS("transfer", "--lora", "bad.safetensors"), 5, "bad.safetensors: blocks.0.self_attn.q.weight: one matrix of the pair is missing", make_half_lora},
+    {"Model files", "LoRA for another size", ARGS("transfer", "--lora", "bad.safetensors"), 6, "bad.safetensors: blocks.0.self_attn.q.weight: 1x2 and 2x1 do not fit the transformer's 256x256: made for a model of another size?", make_lora_size},
+    {"Model files", "another kind of adapter", ARGS("transfer", "--lora", "bad.safetensors"), 9, "bad.safetensors: lora_unet_blocks_0_self_attn_q.dora_scale: a kind of adapter (DoRA, LoHa, LoKr) that this version cannot apply", make_dora},
+    {"Model files", "weight of a LoRA", ARGS("transfer", "--lora", "model/vae.safetensors:1e3"), 2, "model/vae.safetensors: a weight of 1000, from -100 to 100 are taken", NULL},
+    {"Model files", "LoRA for the second of one", ARGS("transfer", "--lora-low", "a.safetensors"), 2, "--lora-low a.safetensors: the model has no second transformer", NULL},
     {"Model files", "NaN in the weights", ARGS("transfer", "-m", "bad", "--steps", "1"), 8, "reference, step 0: DiT block 3: hidden state: NaN or infinity", make_nan},
     {"config.json", "no JSON", ARGS("transfer", "-m", "bad"), 5, "bad/config.json: not valid JSON at byte 128 of 2376", make_config_text},
     {"config.json", "empty", ARGS("transfer", "-m", "bad"), 5, "bad/config.json: the file is empty", make_config_empty},

@@ -29,7 +29,7 @@ static vmt_step_cache made(double threshold, const double *changes, int64_t guid
 {
     vmt_step_cache c = {.threshold = threshold, .changes = changes};
 
-    vmt_step_cache_begin(&c, guided, STEPS, turn);
+    vmt_step_cache_begin(&c, guided, STEPS, turn, STEPS);
     return c;
 }
 
@@ -104,9 +104,27 @@ static void lines(void **state)
     assert_true(vmt_step_cache_in_line(&c, 8, 10));
 }
 
+/* The first step of another network is computed, and no line goes across. */
+static void another_network(void **state)
+{
+    const double changes[STEPS] = {0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    vmt_step_cache c = {.threshold = 100, .changes = changes, .rate = 1};
+
+    (void)state;
+    vmt_step_cache_begin(&c, 0, STEPS, STEPS, 5);
+    c.rate = 0.01;
+    vmt_step_cache_computed(&c, 3, (double)NAN);
+    assert_true(vmt_step_cache_reuses(&c, 4));
+    assert_false(vmt_step_cache_reuses(&c, 5));
+    assert_false(vmt_step_cache_may_serve(&c, 4));
+    assert_false(vmt_step_cache_in_line(&c, 4, 5));
+    assert_true(vmt_step_cache_in_line(&c, 5, 6));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(published_values),
-                                       cmocka_unit_test(measured_pattern), cmocka_unit_test(lines)};
+                                       cmocka_unit_test(measured_pattern), cmocka_unit_test(lines),
+                                       cmocka_unit_test(another_network)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

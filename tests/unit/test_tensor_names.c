@@ -181,7 +181,8 @@ static void other_files(void **state)
     vmt_tensor_file_close(file);
 }
 
-/* diffusers' folder: parts in folders of their own; one of two transformers is refused. */
+/* diffusers' folder: parts in folders of their own; one of two transformers is refused, in an
+ * official folder too. */
 static void folder(void **state)
 {
     vmt_model_paths paths = {.dir = TEST_DATA "/formats/diffusers"};
@@ -196,13 +197,33 @@ static void folder(void **state)
     assert_null(files.parts[VMT_PART_TOKENIZER].path);
     vmt_model_files_free(&files);
 
-    mkdir("two", 0700);
-    mkdir("two/transformer_2", 0700);
-    paths.dir = "two";
-    assert_int_equal(vmt_model_paths_resolve(&bare, &files, &paths), VMT_E_UNSUPPORTED);
-    assert_non_null(strstr(bare.message, "two transformers"));
-    rmdir("two/transformer_2");
-    rmdir("two");
+    static const char *const halves[][2] = {{"transformer", "transformer_2"},
+                                            {"high_noise_model", "low_noise_model"}};
+    for (int i = 0; i < 2; i++) {
+        char names[2][80], weights[2][128];
+        mkdir("two", 0700);
+        paths.dir = "two";
+        for (int k = 0; k < 2; k++) {
+            snprintf(names[k], sizeof names[k], "two/%s", halves[i][k]);
+            snprintf(weights[k], sizeof weights[k], "%.70s/diffusion_pytorch_model.safetensors",
+                     names[k]);
+            mkdir(names[k], 0700);
+        }
+        for (int k = 1; k >= 0; k--) {
+            assert_int_equal(vmt_model_paths_resolve(&bare, &files, &paths), VMT_E_MODEL);
+            assert_non_null(strstr(bare.message, "two transformers"));
+            fclose(fopen(weights[k], "w"));
+        }
+        CHECK_OK(&bare, vmt_model_paths_resolve(&bare, &files, &paths));
+        assert_string_equal(files.parts[VMT_PART_DIT].path, weights[0]);
+        assert_string_equal(files.parts[VMT_PART_DIT_LOW].path, weights[1]);
+        vmt_model_files_free(&files);
+        for (int k = 0; k < 2; k++) {
+            unlink(weights[k]);
+            rmdir(names[k]);
+        }
+        rmdir("two");
+    }
 }
 
 int main(void)
