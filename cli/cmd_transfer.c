@@ -193,6 +193,14 @@ static int refuse(const job *j, const vmt_plan *p)
                              (double)p->least_bytes / mib,
                              j->o->max_vram ? "--max-vram" : "--max-ram",
                              (double)p->limit_bytes / mib, frames);
+    if (!p->limit_bytes && p->least_bytes - p->fixed_bytes <= p->free_bytes)
+        return cli_fail_text(
+            VMT_E_MEMORY,
+            "needs %.1f MiB, free are %.1f: %s %.0fM fits, or use a smaller --size, "
+            "fewer --frames%s",
+            (double)p->peak_bytes / mib, (double)p->free_bytes / mib,
+            p->host_bytes ? "--max-vram" : "--max-ram",
+            (double)(p->free_bytes + p->fixed_bytes) / mib - 1, frames);
     return cli_fail_text(VMT_E_MEMORY,
                          "needs %.1f MiB, free are %.1f: use a smaller --size, fewer --frames%s%s",
                          (double)p->peak_bytes / mib, (double)p->free_bytes / mib,
