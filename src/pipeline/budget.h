@@ -22,6 +22,9 @@ typedef struct vmt_budget {
 /* held: bytes of weights that are packed already, which a run may take again. */
 vmt_budget vmt_budget_now(vmt_ctx *ctx, size_t held);
 
+/* VMT_E_MEMORY where the user named a limit and `bytes` are more than it leaves. */
+enum vmt_status vmt_require_room(vmt_ctx *ctx, const vmt_budget *budget, size_t bytes);
+
 /* Bytes free where the context computes: of the device, else of this machine for a new program. */
 size_t vmt_free_memory(vmt_ctx *ctx);
 /* Anonymous memory of this process; 0: not known. */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "pipeline/budget.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 /* Pages of files that a control group is charged with and that go when memory is short: a model's
  * weights, read where they lie, would otherwise count as taken. */
@@ -84,19 +86,19 @@ size_t vmt_free_memory(vmt_ctx *ctx)
     return host_memory();
 }
 
+/* Without allocating: it may be asked when there is nothing left. */
 size_t vmt_process_memory(void)
 {
-    char line[256];
+    char text[4096];
     unsigned long long kib = 0;
-    FILE *file = fopen("/proc/self/status", "r");
+    const int fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+    const ssize_t length = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
 
-    if (!file)
-        return 0;
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1)
-            break;
-    fclose(file);
-    return (size_t)kib * 1024;
+    if (fd >= 0)
+        close(fd);
+    text[length > 0 ? length : 0] = 0;
+    const char *line = strstr(text, "RssAnon:");
+    return line && sscanf(line, "RssAnon: %llu kB", &kib) == 1 ? (size_t)kib * 1024 : 0;
 }
 
 /* What allocator, threads and compiled products add to a process (e2e.plan), to a round number;
@@ -125,4 +127,16 @@ vmt_budget vmt_budget_now(vmt_ctx *ctx, size_t held)
     b.host_fixed = process_bytes(ctx) + PINNED_BYTES;
     b.host_room = ctx->max_ram ? left_of((size_t)ctx->max_ram, b.host_fixed) : host_memory() / 2;
     return b;
+}
+
+enum vmt_status vmt_require_room(vmt_ctx *ctx, const vmt_budget *budget, size_t bytes)
+{
+    const bool device = ctx->ops->free_bytes != NULL;
+    const uint64_t limit = device ? ctx->max_vram : ctx->max_ram;
+
+    if (!limit || bytes <= budget->room)
+        return VMT_OK;
+    return vmt_fail(ctx, VMT_E_MEMORY, "needs %.1f MiB at least, %s allows %.1f",
+                    (double)(bytes + budget->fixed) / (1 << 20),
+                    device ? "--max-vram" : "--max-ram", (double)limit / (1 << 20));
 }

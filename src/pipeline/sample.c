@@ -213,18 +213,6 @@ enum vmt_status vmt_sample_plan(vmt_ctx *ctx, const vmt_sample_spec *spec, const
     return status;
 }
 
-/* Within the limits that the user named, or not at all. */
-static enum vmt_status require_room(vmt_ctx *ctx, const vmt_budget *budget, const vmt_held *held,
-                                    size_t always)
-{
-    if (held->fits || !budget->named)
-        return VMT_OK;
-    return vmt_fail(ctx, VMT_E_MEMORY, "needs %.1f MiB, %s allows %.1f",
-                    (double)(held->least + always + budget->fixed) / (1 << 20),
-                    ctx->max_vram ? "--max-vram" : "--max-ram",
-                    (double)(budget->room + budget->fixed) / (1 << 20));
-}
-
 enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_spec *spec,
                                 vmt_reporter *reporter)
 {
@@ -238,7 +226,11 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
     VMT_TRY(vmt_sample_check_networks(ctx, s));
     VMT_TRY(make_local(ctx, s));
     VMT_TRY(vmt_holding_choose(ctx, s, &budget, always, &held));
-    VMT_TRY(require_room(ctx, &budget, &held, always));
+    if (!held.fits)
+        VMT_TRY(vmt_require_room(ctx, &budget, held.least + always));
+    if (ctx->ops->free_bytes && ctx->max_ram && held.host > budget.host_room)
+        return vmt_fail(ctx, VMT_E_MEMORY, "needs %zu MiB of the host, --max-ram leaves %zu",
+                        held.host >> 20, budget.host_room >> 20);
     s->holding = held.how;
     VMT_TRY(vmt_reporter_phase(ctx, reporter, spec->extracts ? VMT_PHASE_EXTRACT : VMT_PHASE_SAMPLE,
                                0, 0)); /* converting the weights is part of it */

@@ -46,8 +46,12 @@ static enum vmt_status make_room_for_text(vmt_ctx *ctx, const run *r)
 {
     size_t bytes = 0;
 
-    if (r->model->text)
+    if (r->model->text) {
+        const vmt_budget budget =
+            vmt_budget_now(ctx, r->model->dit ? vmt_dit_held_now(r->model->dit) : 0);
         VMT_TRY(vmt_text_bytes(ctx, r->model, &bytes));
+        VMT_TRY(vmt_require_room(ctx, &budget, bytes));
+    }
     vmt_make_room(ctx, r->model, bytes);
     return VMT_OK;
 }
@@ -78,6 +82,7 @@ static enum vmt_status fit_vae(vmt_ctx *ctx, run *r, enum vmt_vae_direction dire
     const size_t room = budget.room > beside ? budget.room - beside : 0;
     *options = vmt_vae_options_from(r->settings, &r->reporter);
     VMT_TRY(vmt_vae_fit(ctx, m, &r->geometry, direction, room, budget.named, options, &bytes));
+    VMT_TRY(vmt_require_room(ctx, &budget, bytes + beside));
     vmt_make_room(ctx, m, bytes + beside);
     vmt_reporter_memory(&r->reporter, bytes);
     return VMT_OK;
