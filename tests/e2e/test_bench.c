@@ -172,7 +172,11 @@ static void load_converts(void **state)
     const cJSON *row = row_of(root, "load", "map and prepare, from page cache");
 
     (void)state;
+#ifdef FASTVMT_HAVE_DNNL /* without it weights are used where they are mapped */
     assert_true(number(row, "converted_weight_bytes") > 0.45 * number(row, "file_bytes"));
+#else
+    assert_non_null(row);
+#endif
     cJSON_Delete(root);
     root = RUN_JSON("--parts", "load", "--runs", "1", "-m", SOURCE_ROOT "/models/tiny");
     assert_non_null(row_of(root, "load", "map and prepare, from page cache"));
