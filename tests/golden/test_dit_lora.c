@@ -501,7 +501,11 @@ static void another_size(set *lora)
 
 static void another_rank(set *lora)
 {
-    lora->tensors[1].tensor.shape[1]++;
+    int64_t up = 1;
+
+    while (lora->tensors[up].tensor.shape[1] == 1)
+        up += 3;
+    lora->tensors[up].tensor.shape[1]--;
 }
 
 static void integers(set *lora)
