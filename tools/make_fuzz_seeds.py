@@ -311,6 +311,9 @@ def main():
         ("a.weight", "F8_E4M3", [2, 3]), ("a.scale_weight", "F32", [2, 1]), ("a.scale_input", "F32", []),
         ("b.weight", "F8_E4M3", [2, 3]), ("b.weight_scale", "BF16", []), ("scaled_fp8", "F8_E4M3", [0])],
         values=small_values))
+    write("safetensors", "vae_config", safetensors(
+        [("encoder.conv1.weight", "F16", [2, 3, 1, 1, 1]), ("decoder.conv1.weight", "F16", [2, 2, 1, 1, 1])],
+        {"vae_config": '{"num_res_blocks":1,"dim_mult":[1,2,4,4],"temporal_downsample":[false,true,true],"mean":[0.5,-1e-3],"std":[1,2]}'}))
     write("safetensors", "diffusers", safetensors([(name, "BF16", [1]) for name in (
         "condition_embedder.time_proj.weight", "scale_shift_table", "blocks.0.attn1.to_out.0.bias", "blocks.1.norm2.weight",
         "proj_out.weight", "other")]))

@@ -2,6 +2,7 @@
 #include "model/convert.h"
 
 #include "base/half.h"
+#include "base/json.h"
 #include "base/quant.h"
 #include "model/gguf_writer.h"
 #include "model/model_config.h"
@@ -47,6 +48,7 @@ typedef struct job {
     vmt_named_tensor *tensors; /* the output's, same order; data: factors of an F8 weight */
     int64_t count;
     char text[META_PAIRS][META_BYTES];
+    char *vae_config; /* of cJSON */
     const char *meta[2 * META_PAIRS + 1];
     float *values;
     unsigned char *bytes;
@@ -154,11 +156,12 @@ static void say(job *j, int *pairs, const char *key, double value)
     ++*pairs;
 }
 
-/* Of what shapes do not tell; the VAE's is not to be said in metadata. */
+/* Of what shapes do not tell. */
 static enum vmt_status read_sizes(job *j, const vmt_config_file *config)
 {
     vmt_dit_config dit;
     vmt_text_config text;
+    vmt_vae_config vae;
     int pairs = 0;
 
     if (j->part == DIT) {
@@ -172,6 +175,11 @@ static enum vmt_status read_sizes(job *j, const vmt_config_file *config)
         say(j, &pairs, "max_distance", (double)text.max_distance);
         say(j, &pairs, "text_len", (double)text.text_len);
         say(j, &pairs, "eps", text.eps);
+    } else {
+        VMT_TRY(vmt_vae_config_read(j->ctx, &vae, config, j->in));
+        VMT_TRY(vmt_vae_config_text(j->ctx, &j->vae_config, &vae));
+        j->meta[0] = VMT_VAE_META;
+        j->meta[1] = j->vae_config;
     }
     return VMT_OK;
 }
@@ -413,6 +421,7 @@ enum vmt_status vmt_convert(vmt_ctx *ctx, const vmt_conversion *conversion)
     vmt_free(j.tensors);
     vmt_free(j.values);
     vmt_free(j.bytes);
+    cJSON_free(j.vae_config);
     vmt_tensor_file_close(j.in);
     return status;
 }

@@ -102,7 +102,7 @@ static enum vmt_status read_int(const struct source *s, const char *key, const c
     const cJSON *item = find(s, key);
 
     if (item)
-        return vmt_config_int(s->ctx, s->config->label, item, low, high, value);
+        return vmt_config_int(s->ctx, label(s), item, low, high, value);
     VMT_TRY(vmt_tensor_file_meta_int(s->ctx, s->weights, meta, &deduced, value));
     if (*value == UNKNOWN)
         return vmt_fail(s->ctx, VMT_E_MODEL,
@@ -122,7 +122,7 @@ static enum vmt_status read_real(const struct source *s, const char *key, double
     const cJSON *item = find(s, key);
 
     if (item)
-        return vmt_config_real(s->ctx, s->config->label, item, low, high, value);
+        return vmt_config_real(s->ctx, label(s), item, low, high, value);
     VMT_TRY(vmt_tensor_file_meta_real(s->ctx, s->weights, key, &fallback, value));
     if (!(*value >= low && *value <= high))
         return vmt_fail(s->ctx, VMT_E_FORMAT, "%s: '%s' is %g, expected %g to %g",
@@ -343,25 +343,87 @@ static enum vmt_status read_normalisation(const struct source *s, vmt_vae_config
     return VMT_OK;
 }
 
+static enum vmt_status read_vae(const struct source *s, vmt_vae_config *v)
+{
+    VMT_TRY(require_bool(s, "is_residual", false));
+    VMT_TRY(
+        read_int(s, "dim", "dim", axis(s, "encoder.conv1.weight", 5, 0), 1, MAX_DIM / 16, &v->dim));
+    VMT_TRY(read_int(s, "z_dim", "z_dim", axis(s, "decoder.conv1.weight", 5, 1), 1, VMT_VAE_MAX_Z,
+                     &v->z_dim));
+    VMT_TRY(read_int(s, "num_res_blocks", "res_blocks", WAN_RES_BLOCKS, 1, MAX_RES_BLOCKS,
+                     &v->res_blocks));
+    VMT_TRY(read_levels(s, v));
+    VMT_TRY(check_levels(s, v));
+    VMT_TRY(check_stride(s, v));
+    return read_normalisation(s, v);
+}
+
 enum vmt_status vmt_vae_config_read(vmt_ctx *ctx, vmt_vae_config *vae,
                                     const vmt_config_file *config, const vmt_tensor_file *weights)
 {
-    const struct source s = {ctx, config, vmt_config_section(config, "vae"), weights};
+    struct source s = {ctx, config, vmt_config_section(config, "vae"), weights};
+    const char *own = vmt_tensor_file_meta(weights, VMT_VAE_META);
     vmt_vae_config v = {0};
+    cJSON *root = NULL;
 
-    VMT_TRY(require_bool(&s, "is_residual", false));
-    VMT_TRY(read_int(&s, "dim", "dim", axis(&s, "encoder.conv1.weight", 5, 0), 1, MAX_DIM / 16,
-                     &v.dim));
-    VMT_TRY(read_int(&s, "z_dim", "z_dim", axis(&s, "decoder.conv1.weight", 5, 1), 1, VMT_VAE_MAX_Z,
-                     &v.z_dim));
-    VMT_TRY(read_int(&s, "num_res_blocks", "res_blocks", WAN_RES_BLOCKS, 1, MAX_RES_BLOCKS,
-                     &v.res_blocks));
-    VMT_TRY(read_levels(&s, &v));
-    VMT_TRY(check_levels(&s, &v));
-    VMT_TRY(check_stride(&s, &v));
-    VMT_TRY(read_normalisation(&s, &v));
-    *vae = v;
-    return VMT_OK;
+    if (!s.section && own) { /* lists: metadata holds texts alone */
+        char where[VMT_MESSAGE_BYTES];
+        snprintf(where, sizeof where, "%s: metadata '" VMT_VAE_META "'",
+                 vmt_tensor_file_path(weights));
+        VMT_TRY(vmt_json_parse(ctx, &root, own, strlen(own), where));
+        s.config = NULL;
+        s.section = root;
+    }
+    const enum vmt_status status = read_vae(&s, &v);
+    cJSON_Delete(root);
+    if (status == VMT_OK)
+        *vae = v;
+    return status;
+}
+
+/* One list of the JSON below; false: out of memory. */
+static bool add_list(cJSON *root, const char *key, const double *values, int64_t count)
+{
+    cJSON *list = cJSON_AddArrayToObject(root, key);
+
+    for (int64_t i = 0; list && i < count; i++) {
+        cJSON *number = cJSON_CreateNumber(values[i]);
+        if (!number || !cJSON_AddItemToArray(list, number)) {
+            cJSON_Delete(number);
+            return false;
+        }
+    }
+    return list != NULL;
+}
+
+static bool add_vae(cJSON *root, const vmt_vae_config *v)
+{
+    double mult[VMT_VAE_LEVELS];
+    cJSON *times;
+
+    for (int i = 0; i < VMT_VAE_LEVELS; i++)
+        mult[i] = (double)v->mult[i];
+    if (!root || !cJSON_AddNumberToObject(root, "num_res_blocks", (double)v->res_blocks) ||
+        !add_list(root, "dim_mult", mult, VMT_VAE_LEVELS) ||
+        !(times = cJSON_AddArrayToObject(root, "temporal_downsample")))
+        return false;
+    for (int i = 0; i < VMT_VAE_LEVELS - 1; i++) {
+        cJSON *item = cJSON_CreateBool(v->time_down[i]);
+        if (!item || !cJSON_AddItemToArray(times, item)) {
+            cJSON_Delete(item);
+            return false;
+        }
+    }
+    return add_list(root, "mean", v->mean, v->z_dim) && add_list(root, "std", v->std, v->z_dim);
+}
+
+enum vmt_status vmt_vae_config_text(vmt_ctx *ctx, char **text, const vmt_vae_config *vae)
+{
+    cJSON *root = cJSON_CreateObject();
+
+    *text = add_vae(root, vae) ? cJSON_PrintUnformatted(root) : NULL;
+    cJSON_Delete(root);
+    return *text ? VMT_OK : vmt_fail(ctx, VMT_E_MEMORY, "out of memory");
 }
 
 /* ---------------------------------------------------------------- text encoder */

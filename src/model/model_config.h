@@ -73,6 +73,13 @@ enum vmt_status vmt_dit_config_read(vmt_ctx *ctx, vmt_dit_config *dit,
                                     const vmt_config_file *config, const vmt_tensor_file *weights);
 enum vmt_status vmt_vae_config_read(vmt_ctx *ctx, vmt_vae_config *vae,
                                     const vmt_config_file *config, const vmt_tensor_file *weights);
+
+/* Key of a weight file's metadata under which an autoencoder's section of config.json stands, as
+ * JSON, where there is no config.json that has one; and that text for a configuration: what shapes
+ * do not tell.  Freed with cJSON_free.  Errors: VMT_E_MEMORY. */
+#define VMT_VAE_META "vae_config"
+enum vmt_status vmt_vae_config_text(vmt_ctx *ctx, char **text, const vmt_vae_config *vae);
+
 enum vmt_status vmt_text_config_read(vmt_ctx *ctx, vmt_text_config *text,
                                      const vmt_config_file *config, const vmt_tensor_file *weights);
 

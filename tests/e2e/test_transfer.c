@@ -421,6 +421,21 @@ static void encode_then_decode(void **state)
     cli_check_refused("motion file as latent", &r, VMT_E_FORMAT, "fastvmt-motion");
 }
 
+/* No config.json beside it, and the tiny model's scales are not Wan's: metadata has them. */
+static void converted_vae_alone(void **state)
+{
+    (void)state;
+    folder_new("alone");
+    check_done(CLI(TIMEOUT, "convert", MODEL "/vae.safetensors", "-o", "alone/vae.safetensors",
+                   "--type", "f16", "-q"));
+    check_done(CLI(TIMEOUT, "encode", "--vae", "alone/vae.safetensors", "-r", REFERENCE, "-o",
+                   "alone/latent", "-q"));
+    check_done(CLI(TIMEOUT, "decode", "--vae", "alone/vae.safetensors", "alone/latent", "-o",
+                   "alone/out.y4m", "-q"));
+    assert_true(file_hash("alone/out.y4m") == file_hash("out.y4m"));
+    folder_remove("alone");
+}
+
 static void plan_alone(void **state)
 {
     (void)state;
@@ -456,6 +471,7 @@ int main(void)
         cmocka_unit_test(local_in_motion_files),
         cmocka_unit_test(generate_by_each_sampler),
         cmocka_unit_test(encode_then_decode),
+        cmocka_unit_test(converted_vae_alone),
         cmocka_unit_test(plan_alone),
     };
 

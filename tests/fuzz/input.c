@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "input.h"
 
-#include "model/tensor_file.h"
+#include "model/model_config.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +19,21 @@ const char *fuzz_file(const uint8_t *bytes, size_t length)
         abort();
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return path;
+}
+
+/* Sizes of each part from shapes and metadata. */
+static void read_sizes(vmt_ctx *ctx, const vmt_tensor_file *file)
+{
+    vmt_dit_config dit;
+    vmt_vae_config vae;
+    vmt_text_config text;
+
+    if (vmt_dit_config_read(ctx, &dit, NULL, file) != VMT_OK)
+        FUZZ_REFUSED(*ctx);
+    if (vmt_vae_config_read(ctx, &vae, NULL, file) != VMT_OK)
+        FUZZ_REFUSED(*ctx);
+    if (vmt_text_config_read(ctx, &text, NULL, file) != VMT_OK)
+        FUZZ_REFUSED(*ctx);
 }
 
 void fuzz_tensor_file(const uint8_t *bytes, size_t length)
@@ -52,6 +67,7 @@ void fuzz_tensor_file(const uint8_t *bytes, size_t length)
         }
     }
     vmt_tensor_file_hash(file, hash);
+    read_sizes(&ctx, file);
     vmt_tensor_file_close(file);
     free(copy);
 }

@@ -130,6 +130,39 @@ static void text_encoder(void **state)
     unlink(OUT);
 }
 
+/* Its channels' mean and spread are in no shape, and not Wan's. */
+static void autoencoder(void **state)
+{
+    vmt_tensor_file *source, *file = convert(TINY "vae.safetensors", "f16");
+    vmt_vae_config expected, got, again;
+    vmt_config_file *config;
+    int count;
+
+    (void)state;
+    assert_true(error_of(file, TINY "vae.safetensors", VMT_F16, &count) == 0);
+    CHECK_OK(ctx, vmt_tensor_file_open(ctx, &source, TINY "vae.safetensors"));
+    CHECK_OK(ctx, vmt_config_file_open(ctx, &config, TINY "config.json"));
+    CHECK_OK(ctx, vmt_vae_config_read(ctx, &expected, config, source));
+    CHECK_OK(ctx, vmt_vae_config_read(ctx, &got, NULL, file));
+    assert_memory_equal(&got, &expected, sizeof got);
+    /* and from there, too; a config.json that has a section wins */
+    const vmt_conversion c = {.in = OUT, .out = "again.bin", .type = "bf16"};
+    CHECK_OK(ctx, vmt_convert(ctx, &c));
+    vmt_tensor_file_close(file);
+    CHECK_OK(ctx, vmt_tensor_file_open(ctx, &file, "again.bin"));
+    CHECK_OK(ctx, vmt_vae_config_read(ctx, &again, NULL, file));
+    assert_memory_equal(&again, &expected, sizeof again);
+    vmt_config_file_close(config);
+    CHECK_OK(ctx, vmt_config_file_parse(ctx, &config, "{\"vae\":{}}", 10, "config"));
+    CHECK_OK(ctx, vmt_vae_config_read(ctx, &again, config, file));
+    assert_true(again.std[0] == 2.8184);
+    vmt_config_file_close(config);
+    vmt_tensor_file_close(source);
+    vmt_tensor_file_close(file);
+    unlink("again.bin");
+    unlink(OUT);
+}
+
 /* From few bits into others, and the VAE in a plain type. */
 static void other_sources(void **state)
 {
@@ -176,11 +209,13 @@ static void refused(void **state)
     refuse(TEST_DATA "/golden/rng_a.safetensors", "bf16", VMT_E_MODEL, "not those of");
     refuse("absent", "bf16", VMT_E_IO, "absent");
     for (int i = 0; i < 2; i++) {
-        /* an autoencoder as far as names go: nothing else is asked of it */
+        /* an autoencoder as far as its sizes go: nothing else is asked of it */
         const vmt_named_tensor tensors[] = {
-            {"encoder.conv1.weight", vmt_tensor_over(i ? large : weight, VMT_F32, VMT_SHAPE(2, 2))},
+            {"encoder.conv1.weight",
+             vmt_tensor_over(i ? large : weight, VMT_F32, VMT_SHAPE(2, 2, 1, 1, 1))},
+            {"decoder.conv1.weight", vmt_tensor_over(head, VMT_F32, VMT_SHAPE(1, 1, 1, 1, 1))},
             {"decoder.head.0.gamma", vmt_tensor_over(head, VMT_F32, VMT_SHAPE(1))}};
-        CHECK_OK(ctx, vmt_safetensors_write(ctx, "bad.safetensors", tensors, 2, NULL));
+        CHECK_OK(ctx, vmt_safetensors_write(ctx, "bad.safetensors", tensors, 3, NULL));
         refuse("bad.safetensors", "f16", VMT_E_NUMERIC, i ? "70000" : "nan");
     }
     unlink("bad.safetensors");
@@ -197,9 +232,8 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transformer),
-        cmocka_unit_test(text_encoder),
-        cmocka_unit_test(other_sources),
+        cmocka_unit_test(transformer), cmocka_unit_test(text_encoder),
+        cmocka_unit_test(autoencoder), cmocka_unit_test(other_sources),
         cmocka_unit_test(refused),
     };
     ctx = test_ctx_open_threads("ref", "f32", 2);

@@ -151,6 +151,54 @@ static void refuse(const char *json, enum vmt_status expected, const char *reaso
     vmt_tensor_file_close(text_file);
 }
 
+/* A VAE whose metadata says this. */
+static void refuse_metadata(const char *json, enum vmt_status expected, const char *reason)
+{
+    float values[32] = {0};
+    const vmt_named_tensor tensors[] = {
+        {"decoder.conv1.weight", vmt_tensor_over(values, VMT_F32, VMT_SHAPE(2, 16, 1, 1, 1))},
+        {"encoder.conv1.weight", vmt_tensor_over(values, VMT_F32, VMT_SHAPE(2, 3, 1, 1, 1))}};
+    const char *const meta[] = {VMT_VAE_META, json, NULL};
+    vmt_vae_config vae;
+    vmt_tensor_file *file;
+
+    CHECK_OK(&bare, vmt_safetensors_write(&bare, "meta.safetensors", tensors, 2, meta));
+    CHECK_OK(&bare, vmt_tensor_file_open(&bare, &file, "meta.safetensors"));
+    const enum vmt_status status = vmt_vae_config_read(&bare, &vae, NULL, file);
+    if (status != expected || (reason && !strstr(bare.message, reason)))
+        fail_msg("%.80s: status %d, '%s'", json, status, bare.message);
+    if (reason && !strstr(bare.message, "meta.safetensors"))
+        fail_msg("'%s' names no file", bare.message);
+    vmt_tensor_file_close(file);
+    unlink("meta.safetensors");
+}
+
+/* The section of an autoencoder in its weights' metadata is as little trusted as a file. */
+static void bad_metadata(void **state)
+{
+    char deep[5000], wide[40001];
+
+    (void)state;
+    refuse_metadata("{}", VMT_OK, NULL);
+    refuse_metadata("{\"z_dim\":2,\"mean\":[1,2],\"std\":[1,2]}", VMT_OK, NULL);
+    refuse_metadata("", VMT_E_FORMAT, "metadata 'vae_config'");
+    refuse_metadata("[1,2]", VMT_E_FORMAT, "expected one JSON object");
+    refuse_metadata("{\"std\":\"all\"}", VMT_E_FORMAT, "'std' is not a list of 16");
+    refuse_metadata("{\"z_dim\":2,\"mean\":[0,0],\"std\":[1,1e999]}", VMT_E_FORMAT, "from 1e-06");
+    refuse_metadata("{\"dim_mult\":[1,2,{},4]}", VMT_E_FORMAT, "integer from");
+    refuse_metadata("{\"temporal_downsample\":[0,1,1]}", VMT_E_FORMAT, "true or false");
+    refuse_metadata("{\"num_res_blocks\":1e9}", VMT_E_FORMAT, "num_res_blocks");
+    memset(deep, '[', sizeof deep);
+    memcpy(deep, "{\"mean\":", 8);
+    deep[sizeof deep - 1] = 0;
+    refuse_metadata(deep, VMT_E_FORMAT, "not valid JSON");
+    memcpy(wide, "{\"mean\":[", 10);
+    for (size_t i = 9; i < sizeof wide - 3; i++)
+        wide[i] = i % 2 ? '1' : ',';
+    memcpy(wide + sizeof wide - 3, "]}", 3);
+    refuse_metadata(wide, VMT_E_FORMAT, "16 entries");
+}
+
 static void bad_values(void **state)
 {
     (void)state;
@@ -377,10 +425,10 @@ static void folders(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(from_metadata),   cmocka_unit_test(from_shapes),
-        cmocka_unit_test(official_config), cmocka_unit_test(bad_values),
-        cmocka_unit_test(same_ranges),     cmocka_unit_test(defaults_of_sections),
-        cmocka_unit_test(folders),
+        cmocka_unit_test(from_metadata),        cmocka_unit_test(from_shapes),
+        cmocka_unit_test(official_config),      cmocka_unit_test(bad_values),
+        cmocka_unit_test(bad_metadata),         cmocka_unit_test(same_ranges),
+        cmocka_unit_test(defaults_of_sections), cmocka_unit_test(folders),
     };
     vmt_ctx_init(&bare);
     return cmocka_run_group_tests(tests, NULL, NULL);
