@@ -39,7 +39,8 @@ static int finish(file_job *j, enum vmt_status status, const cli_options *o)
     cli_reporter_finish(&j->reporter, j->seconds);
     const int code = status == VMT_OK ? 0 : cli_fail(&j->s, status);
     if (!code && !o->quiet)
-        fprintf(stderr, "wrote %s in %.2f s\n", o->output, j->seconds);
+        fprintf(stderr, "wrote %s in %.2f s; memory: taken %.0f MiB\n", o->output, j->seconds,
+                (double)j->reporter.memory_taken / (1 << 20));
     vmt_clip_free(&j->clip);
     cli_session_close(&j->s);
     return code;

@@ -17,7 +17,8 @@ typedef struct job {
     vmt_motion_field field;
     char latent[4096], state[4096], json[4096], preview[4096];
     bool preview_failed;
-    double seconds; /* of the library's run */
+    double seconds;   /* of the library's run */
+    uint64_t planned; /* bytes where it computes, the process's own included */
 } job;
 
 static int job_tell(void *user, const vmt_progress *progress)
@@ -208,7 +209,7 @@ static int refuse(const job *j, const vmt_plan *p)
 }
 
 /* Of this reference, whose pixels need not be there. */
-static int plan(const job *j, const vmt_clip *reference, bool show)
+static int plan(job *j, const vmt_clip *reference, bool show)
 {
     vmt_plan p;
     const vmt_transfer_io io = {.reference = reference->frames ? reference : NULL,
@@ -221,6 +222,7 @@ static int plan(const job *j, const vmt_clip *reference, bool show)
 
     if (status != VMT_OK)
         return cli_fail(&j->s, status);
+    j->planned = p.peak_bytes + p.fixed_bytes;
     if ((show || !p.fits) && (j->o->plan || !j->o->quiet))
         print_plan(j, &p);
     return p.fits ? 0 : refuse(j, &p);
@@ -228,7 +230,7 @@ static int plan(const job *j, const vmt_clip *reference, bool show)
 
 /* A size that cannot fit is refused before the reference is read at that size.  A number of frames
  * that only the reference tells: two are the fewest. */
-static int plan_asked(const job *j)
+static int plan_asked(job *j)
 {
     const vmt_settings *s = &j->s.settings;
     const vmt_clip shape = {.width = s->width,
@@ -348,8 +350,11 @@ static void print_summary(const job *j)
         if (j->reporter.phase_seconds[i] > 0)
             fprintf(stderr, " %s %.2f s,", vmt_phase_name((enum vmt_phase)i),
                     j->reporter.phase_seconds[i]);
-    fprintf(stderr, " in all %.2f s; peak %.0f MiB\n", all,
-            (double)j->reporter.memory_peak / (1 << 20));
+    fprintf(stderr, " in all %.2f s; memory: planned %.0f MiB", all,
+            (double)j->planned / (1 << 20));
+    if (j->reporter.memory_taken)
+        fprintf(stderr, ", taken %.0f MiB", (double)j->reporter.memory_taken / (1 << 20));
+    fputc('\n', stderr);
     if (j->reporter.reused_forwards)
         fprintf(stderr, "  %" PRId64 " forwards computed, %" PRId64 " reused\n",
                 j->reporter.forwards, j->reporter.reused_forwards);

@@ -445,6 +445,9 @@ typedef struct vmt_progress {
     double seconds_left;       /* estimate; NaN when unknown */
     uint64_t memory;           /* bytes of this run's arenas and converted weights now */
     uint64_t memory_peak;
+    uint64_t
+        memory_taken; /* most that the process was seen to have: of a device, context included;
+                         else anonymous memory, looked at when progress is told; 0: not known */
 } vmt_progress;
 
 /** Called often; returns 0 to go on, anything else to stop with VMT_E_CANCELLED. */

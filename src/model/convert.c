@@ -235,10 +235,17 @@ static enum vmt_status check_values(const job *j, const char *name, int64_t coun
 {
     const float most = dtype == VMT_F16 ? 65519.99f : INFINITY;
 
+    int64_t bad = count; /* the first */
+
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(j->ctx->threads) schedule(static) reduction(min : bad)
+#endif
     for (int64_t i = 0; i < count; i++)
-        if (!isfinite(j->values[i]) || fabsf(j->values[i]) > most)
-            return vmt_fail(j->ctx, VMT_E_NUMERIC, "%s: tensor '%.200s' holds %g, which %s cannot",
-                            j->c->in, name, (double)j->values[i], vmt_dtype_name(dtype));
+        if ((!isfinite(j->values[i]) || fabsf(j->values[i]) > most) && i < bad)
+            bad = i;
+    if (bad < count)
+        return vmt_fail(j->ctx, VMT_E_NUMERIC, "%s: tensor '%.200s' holds %g, which %s cannot",
+                        j->c->in, name, (double)j->values[bad], vmt_dtype_name(dtype));
     return VMT_OK;
 }
 
@@ -258,6 +265,9 @@ static enum vmt_status find_factors(job *j, int64_t i)
         VMT_TRY(vmt_check_cancelled(j->ctx));
         load(j, t, r * cols, n * cols);
         VMT_TRY(check_values(j, j->items[i].name, n * cols, VMT_F32));
+#ifdef _OPENMP
+#pragma omp parallel for num_threads(j->ctx->threads) schedule(static)
+#endif
         for (int64_t k = 0; k < n; k++) {
             float most = 0;
             for (int64_t c = 0; c < cols; c++)

@@ -37,8 +37,14 @@ enum vmt_status vmt_reporter_tell(vmt_ctx *ctx, vmt_reporter *r, double work)
 {
     const double now = seconds_now();
 
+    const size_t taken = ctx->ops->taken_bytes  ? ctx->ops->taken_bytes(ctx)
+                         : ctx->ops->free_bytes ? 0
+                                                : vmt_process_memory();
+
     r->done += work;
     r->now.seconds = now - r->started;
+    if (taken > r->now.memory_taken)
+        r->now.memory_taken = taken;
     const bool known = r->done > 0 && now - r->phase_start > SETTLED;
     r->now.seconds_left =
         known ? (now - r->phase_start) * (r->total - r->done) / r->done : (double)NAN;

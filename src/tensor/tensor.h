@@ -412,6 +412,9 @@ typedef struct vmt_ops {
      * the backend's own workspaces; *later: a part of it that may not be taken yet.  NULL as
      * free_bytes. */
     size_t (*fixed_bytes)(vmt_ctx *, size_t *later);
+    /* The most that the process has been seen to take of the device so far, fixed_bytes included;
+     * 0: not known.  NULL as free_bytes. */
+    size_t (*taken_bytes)(vmt_ctx *);
     /* Most scratch of a convolution; NULL: next to none. */
     size_t (*conv_bytes)(vmt_ctx *);
     /* Gives back what is kept for speed alone: scratch, memory of released weights.  Between

@@ -38,6 +38,7 @@ typedef struct outcome {
     char message[256];
     vmt_plan plan;
     size_t peak;     /* anonymous memory of the process */
+    size_t told;     /* the most of it that progress told */
     int64_t reports; /* of progress */
     uint8_t pixels[PIXELS];
 } outcome;
@@ -62,8 +63,10 @@ static void *look(void *unused)
 
 static int count_reports(void *user, const vmt_progress *progress)
 {
-    (void)progress;
-    ++*(int64_t *)user;
+    outcome *o = user;
+
+    o->told = progress->memory_taken;
+    o->reports++;
     return 0;
 }
 
@@ -90,7 +93,7 @@ static enum vmt_status transfer(vmt_ctx *ctx, vmt_model **model, outcome *o)
                                 .result = &result,
                                 .embeddings = TEST_DATA "/prompt.safetensors",
                                 .progress = count_reports,
-                                .progress_user = &o->reports};
+                                .progress_user = o};
     enum vmt_status status = vmt_plan_make(ctx, *model, &settings, &io, &o->plan);
     if (status == VMT_OK)
         status = vmt_transfer(ctx, *model, &settings, &io);
@@ -204,6 +207,8 @@ static void check_limit(const char *backend, const char *dtype, uint64_t limit, 
         fail_msg("%s", o->message);
     assert_true(p->fits && total(p) <= limit);
     assert_true(o->peak > 0 && (double)o->peak <= 1.03 * (double)total(p));
+    assert_true((double)o->told > 0.8 * (double)o->peak &&
+                (double)o->told < 1.02 * (double)o->peak);
     for (size_t i = 0; i < PIXELS; i++) {
         const int difference = abs(o->pixels[i] - free->pixels[i]);
         most = difference > most ? difference : most;

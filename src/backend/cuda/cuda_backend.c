@@ -67,6 +67,7 @@ static void fill_table(vmt_ops *ops)
                      .all_finite = cuda_all_finite,
                      .mark_bad = cuda_mark_bad,
                      .fixed_bytes = cuda_fixed_bytes,
+                     .taken_bytes = cuda_taken_bytes,
                      .conv_bytes = cuda_conv_bytes,
                      .trim = cuda_trim,
                      .wait = cuda_wait,
@@ -179,6 +180,10 @@ static enum vmt_status open_cuda(vmt_ctx *ctx, int device)
     /* another program that comes or goes at this moment would be counted, too */
     const bool likely = after > before && after - before < MOST_CONTEXT_BYTES;
     state->context_bytes = likely ? after - before : 0;
+    size_t free_bytes = 0, total = 0;
+    VMT_TRY(cuda_check(ctx, "open", cudaMemGetInfo(&free_bytes, &total)));
+    state->used_at_opening = total - free_bytes;
+    state->taken_most = state->context_bytes;
     return VMT_OK;
 }
 

@@ -15,8 +15,8 @@ size_t cuda_fp8_bytes(const vmt_weight *weight, unsigned use)
 {
     if (!is_wanted(weight, use))
         return 0;
-    return cuda_padded((size_t)vmt_numel(&weight->w)) +
-           cuda_padded((size_t)weight->w.shape[0] * sizeof(float));
+    return cuda_own_pages(cuda_padded((size_t)vmt_numel(&weight->w)) +
+                          cuda_padded((size_t)weight->w.shape[0] * sizeof(float)));
 }
 
 enum vmt_status cuda_fp8_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use)

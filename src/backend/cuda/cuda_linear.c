@@ -36,7 +36,7 @@ static parts parts_of(const vmt_ctx *ctx, const vmt_weight *weight)
 static size_t matrix_bytes(const vmt_ctx *ctx, const vmt_weight *weight)
 {
     const parts p = parts_of(ctx, weight);
-    return p.matrix + p.bias + p.bias_bf16; /* one form serves forward and backward */
+    return cuda_own_pages(p.matrix + p.bias + p.bias_bf16); /* for forward and backward */
 }
 
 size_t cuda_weight_prepare_bytes(vmt_ctx *ctx, const vmt_weight *weight, unsigned use)

@@ -27,8 +27,10 @@ void *cuda_alloc(vmt_ctx *ctx, size_t bytes)
     void *memory = NULL;
 
     cuda_blocks_free(cuda_of(ctx));
-    if (cudaMalloc(&memory, bytes ? bytes : 1) == cudaSuccess)
+    if (cudaMalloc(&memory, bytes ? bytes : 1) == cudaSuccess) {
+        (void)cuda_taken_bytes(ctx);
         return memory;
+    }
     (void)cudaGetLastError(); /* a full memory is told by NULL, and is no fault of the next call */
     return NULL;
 }
@@ -39,6 +41,20 @@ size_t cuda_free_bytes(vmt_ctx *ctx)
 
     cuda_blocks_free(cuda_of(ctx));
     return cudaMemGetInfo(&free_bytes, &total) == cudaSuccess ? free_bytes : 0;
+}
+
+size_t cuda_taken_bytes(vmt_ctx *ctx)
+{
+    cuda_state *state = cuda_of(ctx);
+    size_t free_bytes = 0, total = 0;
+
+    if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess || !state->context_bytes)
+        return state->taken_most;
+    const size_t used = total - free_bytes;
+    if (used > state->used_at_opening &&
+        used - state->used_at_opening + state->context_bytes > state->taken_most)
+        state->taken_most = used - state->used_at_opening + state->context_bytes;
+    return state->taken_most;
 }
 
 void cuda_release(vmt_ctx *ctx, void *memory)
@@ -61,6 +77,7 @@ void cuda_trim(vmt_ctx *ctx)
     cuda_blocks_free(state);
     drop(ctx, &state->scratch);
     drop(ctx, &state->tiles);
+    drop(ctx, &state->widened);
 }
 
 /* Work that still uses the old block was enqueued before; cudaFree waits for it. */

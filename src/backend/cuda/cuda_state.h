@@ -71,6 +71,9 @@ typedef struct cuda_state {
     vmt_ops ops;
     int device;
     size_t context_bytes; /* of the device, that opening it took */
+    /* of the device: by all programs when it was open; most that was seen taken by this one, 0
+     * where context_bytes is not known */
+    size_t used_at_opening, taken_most;
     cudaStream_t stream;
     cudaStream_t weights; /* brings weights, beside what computes */
     cudaEvent_t brought;  /* the last one is there */
@@ -106,6 +109,7 @@ void *cuda_alloc(vmt_ctx *ctx, size_t bytes);
 void cuda_release(vmt_ctx *ctx, void *memory);
 size_t cuda_free_bytes(vmt_ctx *ctx);
 size_t cuda_fixed_bytes(vmt_ctx *ctx, size_t *later);
+size_t cuda_taken_bytes(vmt_ctx *ctx);
 void cuda_trim(vmt_ctx *ctx);
 /* Scratch of the device for one op, at a 256-byte boundary. */
 enum vmt_status cuda_scratch(vmt_ctx *ctx, void **memory, size_t bytes);
@@ -149,6 +153,13 @@ void cuda_spills_close(cuda_state *state);
 static inline size_t cuda_padded(size_t bytes)
 {
     return (bytes + 255) & ~(size_t)255;
+}
+
+/* What the device gives for an allocation: whole pages of 2 MiB, which small ones share. */
+static inline size_t cuda_own_pages(size_t bytes)
+{
+    const size_t page = (size_t)2 << 20;
+    return bytes < page / 2 ? bytes : (bytes + page - 1) / page * page;
 }
 
 static inline cuda_view cuda_view_of(const vmt_tensor *t)
