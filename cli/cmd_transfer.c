@@ -5,6 +5,7 @@
 #include "cli.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -116,6 +117,13 @@ static void print_local(const job *j, const vmt_plan *p)
             t[0], t[1], t[2], b[0], b[1], b[2], 100 * share, phases, blocks);
 }
 
+/* Whether last bits depend on the memory there is. */
+static bool is_cut(const vmt_plan *p)
+{
+    return p->ffn_tokens < p->grid_f * p->grid_h * p->grid_w || p->vae_tile[0][0] ||
+           p->vae_tile[1][0];
+}
+
 /* How it lies in memory, where it is not all there at once. */
 static void print_holding(const vmt_plan *p)
 {
@@ -130,6 +138,10 @@ static void print_holding(const vmt_plan *p)
         if (p->vae_tile[i][0])
             fprintf(stderr, "  %s in tiles of %dx%d\n", i ? "decode" : "encode", p->vae_tile[i][0],
                     p->vae_tile[i][1]);
+    if (!p->limit_bytes && p->fits && is_cut(p))
+        fprintf(stderr, "  so that it lies in what is usable now: %s %.0fM makes the same again\n",
+                p->host_bytes ? "--max-vram" : "--max-ram",
+                ceil((double)(p->usable_bytes + p->fixed_bytes) / (1 << 20)));
     if (p->slowdown > 1.005)
         fprintf(stderr, "  estimated %.2f x the time that all the memory it wants would take\n",
                 p->slowdown);
@@ -169,43 +181,55 @@ static void print_plan(const job *j, const vmt_plan *p)
     if (p->limit_bytes)
         print_bytes("limit", p->limit_bytes);
     print_bytes("free", p->free_bytes);
+    if (!p->limit_bytes)
+        print_bytes("usable", p->usable_bytes);
     if (p->host_bytes)
         print_bytes("host", p->host_bytes);
     if (p->host_limit_bytes)
         print_bytes("host max", p->host_limit_bytes);
 }
 
-/* What the run would need, and what would fit. */
-static int refuse(const job *j, const vmt_plan *p)
+/* "--size 640x368 or --frames 33 fits". */
+static void name_fitting(const vmt_plan *p, char *text, size_t size)
 {
-    const double mib = 1 << 20;
-    char frames[64] = "";
+    char frames[64] = "", sides[96] = "";
 
     if (p->fitting_frames)
-        snprintf(frames, sizeof frames, ", or --frames %" PRId64, p->fitting_frames);
+        snprintf(frames, sizeof frames, "--frames %" PRId64, p->fitting_frames);
+    if (p->fitting_width)
+        snprintf(sides, sizeof sides, "--size %" PRId64 "x%" PRId64, p->fitting_width,
+                 p->fitting_height);
+    if (*sides || *frames)
+        snprintf(text, size, "%s%s%s fits", sides, *sides && *frames ? " or " : "", frames);
+    else
+        snprintf(text, size, "no smaller --size fits, nor fewer --frames");
+}
+
+/* What the run would need, and what would fit. */
+static int refuse(const vmt_plan *p)
+{
+    const double mib = 1 << 20;
+    const char *option = p->host_bytes ? "--max-vram" : "--max-ram";
+    const char *phase = vmt_phase_name(p->least_phase);
+    const uint64_t least = p->least_bytes - p->fixed_bytes;
+    const uint64_t usable = p->usable_bytes < p->free_bytes ? p->usable_bytes : p->free_bytes;
+    char fits[192];
+
+    name_fitting(p, fits, sizeof fits);
     if (p->host_limit_bytes && p->host_bytes > p->host_limit_bytes)
-        return cli_fail_text(VMT_E_MEMORY, "needs %.0f MiB of the host, --max-ram allows %.0f%s",
-                             (double)p->host_bytes / mib, (double)p->host_limit_bytes / mib,
-                             frames);
-    if (p->limit_bytes && p->least_bytes > p->limit_bytes)
-        return cli_fail_text(VMT_E_MEMORY,
-                             "needs %.0f MiB at least, %s allows %.0f: raise it, use a smaller "
-                             "--size%s",
-                             (double)p->least_bytes / mib,
-                             j->o->max_vram ? "--max-vram" : "--max-ram",
-                             (double)p->limit_bytes / mib, frames);
-    if (!p->limit_bytes && p->least_bytes - p->fixed_bytes <= p->free_bytes)
         return cli_fail_text(
-            VMT_E_MEMORY,
-            "needs %.1f MiB, free are %.1f: %s %.0fM fits, or use a smaller --size, "
-            "fewer --frames%s",
-            (double)p->peak_bytes / mib, (double)p->free_bytes / mib,
-            p->host_bytes ? "--max-vram" : "--max-ram",
-            (double)(p->free_bytes + p->fixed_bytes) / mib - 1, frames);
-    return cli_fail_text(VMT_E_MEMORY,
-                         "needs %.1f MiB, free are %.1f: use a smaller --size, fewer --frames%s%s",
-                         (double)p->peak_bytes / mib, (double)p->free_bytes / mib,
-                         p->recompute < 2 ? ", or --recompute 2" : "", frames);
+            VMT_E_MEMORY, "needs %.0f MiB of the host, --max-ram allows %.0f: raise it; %s",
+            ceil((double)p->host_bytes / mib), (double)p->host_limit_bytes / mib, fits);
+    if (p->limit_bytes && p->least_bytes > p->limit_bytes)
+        return cli_fail_text(
+            VMT_E_MEMORY, "%s needs %.0f MiB at least, %s allows %.0f: raise it; %s", phase,
+            ceil((double)p->least_bytes / mib), option, (double)p->limit_bytes / mib, fits);
+    if (p->limit_bytes && least <= p->free_bytes)
+        return cli_fail_text(VMT_E_MEMORY, "%s allows %.0f MiB, free are %.0f: %s %.0fM fits",
+                             option, (double)p->limit_bytes / mib, (double)p->free_bytes / mib,
+                             option, floor((double)(p->free_bytes + p->fixed_bytes) / mib));
+    return cli_fail_text(VMT_E_MEMORY, "%s needs %.0f MiB at least, usable are %.0f: %s", phase,
+                         ceil((double)least / mib), floor((double)usable / mib), fits);
 }
 
 /* Of this reference, whose pixels need not be there. */
@@ -225,7 +249,7 @@ static int plan(job *j, const vmt_clip *reference, bool show)
     j->planned = p.peak_bytes + p.fixed_bytes;
     if ((show || !p.fits) && (j->o->plan || !j->o->quiet))
         print_plan(j, &p);
-    return p.fits ? 0 : refuse(j, &p);
+    return p.fits ? 0 : refuse(&p);
 }
 
 /* A size that cannot fit is refused before the reference is read at that size.  A number of frames

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -104,6 +105,20 @@ static const char *cache_folder(const cli_options *o, char *place, size_t size)
     return place;
 }
 
+#ifdef __GLIBC__
+/* By the shell (ulimit): address space, or memory that can be written. */
+static bool is_limited(void)
+{
+    const __rlimit_resource_t kinds[] = {RLIMIT_AS, RLIMIT_DATA};
+    struct rlimit limit;
+
+    for (int i = 0; i < 2; i++)
+        if (!getrlimit(kinds[i], &limit) && limit.rlim_cur != RLIM_INFINITY)
+            return true;
+    return false;
+}
+#endif
+
 int cli_session_open(cli_session *s, cli_options *options, bool with_model)
 {
     char place[4096];
@@ -122,8 +137,8 @@ int cli_session_open(cli_session *s, cli_options *options, bool with_model)
 
     *s = (cli_session){.options = options};
 #ifdef __GLIBC__
-    if (options->max_ram) { /* what is freed goes back to the system, which the C library would else
-                               keep for speed, up to twice 32 MiB at each end */
+    if (options->max_ram || is_limited()) { /* what is freed goes back to the system, which the C
+                               library would else keep for speed, up to twice 32 MiB at each end */
         mallopt(M_MMAP_THRESHOLD, 256 << 10);
         mallopt(M_TRIM_THRESHOLD, 128 << 10);
     }

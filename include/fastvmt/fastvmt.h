@@ -499,10 +499,14 @@ typedef struct vmt_plan {
                              case included; else 0 */
     uint64_t free_bytes;  /* what this machine has free now */
     uint64_t limit_bytes; /* vmt_config.max_vram, or max_ram where the host computes; 0: none */
-    uint64_t host_limit_bytes; /* of a device: max_ram */
-    int32_t fits;              /* 1: within what is free and the limits */
-    uint64_t least_bytes;      /* the least limit_bytes that this size needs */
-    int64_t fitting_frames;    /* where it does not fit: frames that would; 0: none, or not asked */
+    uint64_t host_limit_bytes;  /* of a device: max_ram */
+    int32_t fits;               /* 1: within usable_bytes, free_bytes and host_limit_bytes */
+    uint64_t usable_bytes;      /* what peak_bytes may be: what the limit leaves beside fixed_bytes;
+                                   without one, free_bytes less a margin */
+    uint64_t least_bytes;       /* the least limit_bytes that this size needs */
+    enum vmt_phase least_phase; /* which of the phases needs them */
+    int64_t fitting_frames; /* where it does not fit: frames that would; 0: none, or not asked */
+    int64_t fitting_width, fitting_height; /* and the size that would with all frames; the same */
 } vmt_plan;
 
 /* The reference's motion as the guidance saw it: where each token of a latent frame goes in the

@@ -29,5 +29,15 @@ enum vmt_status vmt_require_room(vmt_ctx *ctx, const vmt_budget *budget, size_t 
 size_t vmt_free_memory(vmt_ctx *ctx);
 /* Anonymous memory of this process; 0: not known. */
 size_t vmt_process_memory(void);
+/* Bytes that this process may still take: what the machine has available, and what its control
+ * groups, RLIMIT_AS and RLIMIT_DATA leave. */
+size_t vmt_host_memory(void);
+/* The limit that follows from RLIMIT_AS and RLIMIT_DATA for a process which has `base` bytes: they
+ * count what is reserved, too, so that a run within them must give back what it does not need.  0:
+ * neither is set. */
+uint64_t vmt_shell_limit(size_t base);
+/* What the control groups named in a file like /proc/self/cgroup leave, pages of files not counted,
+ * mounted at `mount` (the first version at mount/memory); SIZE_MAX: no limit. */
+size_t vmt_group_memory(const char *groups, const char *mount);
 
 #endif

@@ -36,6 +36,8 @@ enum vmt_status vmt_ctx_open(vmt_ctx **result, const vmt_config *config)
     ctx->max_ram = config->max_ram;
     VMT_TRY(vmt_backend_open(ctx, config->backend, config->dtype));
     ctx->base_bytes = vmt_process_memory();
+    if (!ctx->max_ram && !ctx->ops->free_bytes)
+        ctx->max_ram = vmt_shell_limit(ctx->base_bytes);
     if (ctx->max_vram && !ctx->ops->free_bytes)
         return vmt_fail(ctx, VMT_E_ARG,
                         "--max-vram: backend %s computes in memory of the host: limit it by "

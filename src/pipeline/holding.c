@@ -193,14 +193,20 @@ static enum vmt_status search_all(search *f, const vmt_budget *budget, candidate
 
     if (half)
         VMT_TRY(within_half(f, best, least));
+    const bool decided = half && best->held.fits;
     for (int part = 0; part < PARTS; part++) {
         const int64_t rows = part ? ((tokens >> part) + ROWS - 1) / ROWS * ROWS : tokens;
         candidate c = {0};
         if (part && rows >= tokens)
             break;
         VMT_TRY(best_of(f, rows, &c, least));
-        if (!half && (!part || (budget->named && is_better(&c, best) &&
-                                !(best->held.fits && c.seconds > best->seconds * 0.98))))
+        if (decided)
+            continue; /* for the least alone */
+        const bool first = !part && !half;
+        const bool may_cut = !part || budget->named || !best->held.fits;
+        const bool gains =
+            is_better(&c, best) && !(best->held.fits && c.seconds > best->seconds * 0.98);
+        if (first || (may_cut && gains))
             *best = c;
     }
     return VMT_OK;

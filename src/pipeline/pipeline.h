@@ -94,10 +94,10 @@ enum vmt_status vmt_geometry_crop(vmt_ctx *ctx, const vmt_geometry *g, const vmt
 vmt_vae_options vmt_vae_options_from(const vmt_settings *settings, vmt_reporter *reporter);
 
 /* Bytes of one direction, weights and scratch included; where that is more than `room` and tiles
- * may be chosen, with the largest exact tiles that fit, or those that take least. */
+ * were not asked for, with the largest exact tiles that fit, or those that take least. */
 enum vmt_status vmt_vae_fit(vmt_ctx *ctx, const vmt_model *model, const vmt_geometry *g,
-                            enum vmt_vae_direction direction, size_t room, bool may_tile,
-                            vmt_vae_options *options, size_t *bytes);
+                            enum vmt_vae_direction direction, size_t room, vmt_vae_options *options,
+                            size_t *bytes);
 
 /* Before a phase that takes `bytes`: what the last one kept for speed goes, and the DiT's weights
  * if both do not fit. */

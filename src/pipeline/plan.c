@@ -43,11 +43,15 @@ typedef struct planning {
     size_t always, clip; /* where the context computes */
     size_t weights;      /* of the DiT, which stay with the model after sampling */
     size_t least;        /* of the phases, largest */
+    enum vmt_phase least_phase;
 } planning;
 
-static void need(planning *p, size_t bytes)
+static void need(planning *p, enum vmt_phase phase, size_t bytes)
 {
-    p->least = bytes > p->least ? bytes : p->least;
+    if (bytes <= p->least)
+        return;
+    p->least = bytes;
+    p->least_phase = phase;
 }
 
 static enum vmt_status plan_sample(planning *p, vmt_plan *plan)
@@ -94,7 +98,7 @@ static enum vmt_status plan_sample(planning *p, vmt_plan *plan)
     plan->guided_steps = (int32_t)needs.guided;
     plan->forwards = (int32_t)needs.forwards;
     plan->gradients = (int32_t)vmt_reuse_gradients(&p->s->motion, needs.guided);
-    need(p, held->least + p->always);
+    need(p, VMT_PHASE_SAMPLE, held->least + p->always);
     return VMT_OK;
 }
 
@@ -108,15 +112,15 @@ static enum vmt_status plan_vae(planning *p, vmt_plan *plan, enum vmt_vae_direct
     vmt_vae_options options = vmt_vae_options_from(p->s, NULL), smallest = options;
     size_t bytes, least;
 
-    VMT_TRY(vmt_vae_fit(p->ctx, p->m, p->g, direction, room, p->budget.named, &options, &bytes));
+    VMT_TRY(vmt_vae_fit(p->ctx, p->m, p->g, direction, room, &options, &bytes));
     for (int axis = 0; axis < 2; axis++)
         plan->vae_tile[decodes][axis] = (int32_t)options.tile[axis];
     bytes += beside;
     if (decodes && bytes <= p->budget.room && p->weights <= p->budget.room - bytes)
         bytes += p->weights;
     plan->phase_bytes[decodes ? VMT_PHASE_DECODE : VMT_PHASE_ENCODE] = bytes;
-    VMT_TRY(vmt_vae_fit(p->ctx, p->m, p->g, direction, 0, true, &smallest, &least));
-    need(p, least + beside);
+    VMT_TRY(vmt_vae_fit(p->ctx, p->m, p->g, direction, 0, &smallest, &least));
+    need(p, decodes ? VMT_PHASE_DECODE : VMT_PHASE_ENCODE, least + beside);
     return VMT_OK;
 }
 
@@ -136,7 +140,7 @@ static enum vmt_status plan_phases(planning *p, vmt_plan *plan)
         plan->mapped_bytes += mapped;
         VMT_TRY(vmt_text_bytes(ctx, m, &bytes));
         plan->phase_bytes[VMT_PHASE_TEXT] = bytes + p->always;
-        need(p, bytes + p->always);
+        need(p, VMT_PHASE_TEXT, bytes + p->always);
     }
     if (!m->vae)
         return VMT_OK;
@@ -166,13 +170,14 @@ static void judge(const planning *p, vmt_plan *plan)
     plan->limit_bytes = device ? ctx->max_vram : ctx->max_ram;
     plan->host_limit_bytes = device ? ctx->max_ram : 0;
     plan->least_bytes = p->least + p->budget.fixed;
+    plan->least_phase = p->least_phase;
     if (device) {
         const uint64_t decode = 2 * clip;
         plan->host_bytes = (plan->host_bytes > decode ? plan->host_bytes : decode) +
                            vmt_caller_bytes(p->m, p->g, p->kind.from_clip) + p->budget.host_fixed;
     }
-    plan->fits = plan->peak_bytes <= plan->free_bytes &&
-                 (!plan->limit_bytes || plan->peak_bytes <= p->budget.room) &&
+    plan->usable_bytes = p->budget.room;
+    plan->fits = plan->peak_bytes <= plan->free_bytes && plan->peak_bytes <= p->budget.room &&
                  (!plan->host_limit_bytes || plan->host_bytes <= plan->host_limit_bytes);
 }
 
@@ -224,29 +229,60 @@ static enum vmt_status stored_geometry(vmt_ctx *ctx, vmt_geometry *g, const vmt_
     return status;
 }
 
+/* Whether a run of other frames or another size, asked for as they stand in `settings`, fits. */
+static bool would_fit(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                      plan_kind kind)
+{
+    vmt_geometry own;
+    vmt_plan plan;
+
+    return vmt_geometry_make(ctx, &own, model, settings, NULL) == VMT_OK &&
+           plan_for(ctx, model, settings, &own, kind, &plan) == VMT_OK && plan.fits;
+}
+
 /* The most frames up to those of `g` that fit; 0: none.  Of lengths that need no padding. */
 static int64_t most_frames(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
                            const vmt_geometry *g, plan_kind kind)
 {
     int64_t low = 0, high = (g->model_frames - 1) / g->time; /* latent frames behind the first */
-    vmt_plan plan;
+    vmt_settings shorter = *settings;
 
+    shorter.width = g->width;
+    shorter.height = g->height;
     while (low < high) {
         const int64_t middle = (low + high + 1) / 2;
-        vmt_settings shorter = *settings;
-        vmt_geometry own;
         shorter.frames = middle * g->time + 1;
-        shorter.width = g->width;
-        shorter.height = g->height;
-        if (vmt_geometry_make(ctx, &own, model, &shorter, NULL) ||
-            plan_for(ctx, model, &shorter, &own, kind, &plan))
-            return 0;
-        if (plan.fits)
+        if (would_fit(ctx, model, &shorter, kind))
             low = middle;
         else
             high = middle - 1;
     }
     return low > 0 ? low * g->time + 1 : 0;
+}
+
+/* The largest size below that of `g`, of about its aspect and of sides that need no padding, that
+ * fits with its frames; 0x0: none. */
+static void most_size(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                      const vmt_geometry *g, plan_kind kind, vmt_plan *plan)
+{
+    const int64_t cell = 2 * VMT_VAE_CELL;
+    int64_t low = 0, high = g->width / cell; /* of the width */
+    vmt_settings smaller = *settings;
+
+    smaller.frames = g->frames;
+    while (low < high) {
+        const int64_t middle = (low + high + 1) / 2;
+        const int64_t rows = middle * g->height / g->width;
+        smaller.width = middle * cell;
+        smaller.height = (rows > 1 ? rows : 1) * cell;
+        if (would_fit(ctx, model, &smaller, kind)) {
+            plan->fitting_width = smaller.width;
+            plan->fitting_height = smaller.height;
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
 }
 
 enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
@@ -273,8 +309,10 @@ enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_se
     if (from_clip && io->reference->pixels)
         kind.loaded = (size_t)(3 * g->frames * g->height * g->width);
     VMT_TRY(plan_for(ctx, model, settings, g, kind, plan));
-    if (!plan->fits && !stored)
-        plan->fitting_frames = most_frames(ctx, model, settings, g, kind);
+    if (plan->fits || stored)
+        return VMT_OK;
+    plan->fitting_frames = most_frames(ctx, model, settings, g, kind);
+    most_size(ctx, model, settings, g, kind, plan);
     return VMT_OK;
 }
 

@@ -81,7 +81,7 @@ static enum vmt_status fit_vae(vmt_ctx *ctx, run *r, enum vmt_vae_direction dire
     beside += vmt_always_bytes(ctx, m, &r->geometry, r->io->reference != NULL);
     const size_t room = budget.room > beside ? budget.room - beside : 0;
     *options = vmt_vae_options_from(r->settings, &r->reporter);
-    VMT_TRY(vmt_vae_fit(ctx, m, &r->geometry, direction, room, budget.named, options, &bytes));
+    VMT_TRY(vmt_vae_fit(ctx, m, &r->geometry, direction, room, options, &bytes));
     VMT_TRY(vmt_require_room(ctx, &budget, bytes + beside));
     vmt_make_room(ctx, m, bytes + beside);
     vmt_reporter_memory(&r->reporter, bytes);

@@ -39,14 +39,14 @@ static enum vmt_status bytes_of(vmt_ctx *ctx, const vmt_model *m, const vmt_geom
 }
 
 enum vmt_status vmt_vae_fit(vmt_ctx *ctx, const vmt_model *m, const vmt_geometry *g,
-                            enum vmt_vae_direction direction, size_t room, bool may_tile,
-                            vmt_vae_options *options, size_t *bytes)
+                            enum vmt_vae_direction direction, size_t room, vmt_vae_options *options,
+                            size_t *bytes)
 {
     const int64_t whole[2] = {g->latent_h, g->latent_w};
     vmt_vae_options tiled = *options;
 
     VMT_TRY(bytes_of(ctx, m, g, direction, options, bytes));
-    if (!may_tile || options->tile[0])
+    if (options->tile[0])
         return VMT_OK;
     for (int k = 1; *bytes > room; k++) {
         size_t taken;

@@ -119,8 +119,16 @@ static size_t data_bytes(void)
     return (size_t)kib * 1024;
 }
 
+static void limit_data(uint64_t more)
+{
+    const rlim_t most = data_bytes() + more;
+    setrlimit(RLIMIT_DATA, &(struct rlimit){most, most});
+}
+
+/* most_data: that the system lets it take beyond what there is, from the moment that the context is
+ * open or, from_start, before. */
 static void child(outcome *o, const char *backend, const char *dtype, uint64_t limit,
-                  uint64_t most_data)
+                  uint64_t most_data, bool from_start)
 {
     const vmt_config config = {.threads = 1, .backend = backend, .dtype = dtype, .max_ram = limit};
     vmt_model *model = NULL;
@@ -132,11 +140,11 @@ static void child(outcome *o, const char *backend, const char *dtype, uint64_t l
     mallopt(M_TRIM_THRESHOLD, 128 << 10);
     if (pthread_create(&watcher, NULL, look, NULL))
         _exit(2);
+    if (from_start)
+        limit_data(most_data);
     o->status = vmt_ctx_open(&ctx, &config);
-    if (most_data) {
-        const rlim_t most = data_bytes() + most_data;
-        setrlimit(RLIMIT_DATA, &(struct rlimit){most, most});
-    }
+    if (most_data && !from_start)
+        limit_data(most_data);
     if (o->status == VMT_OK)
         o->status = transfer(ctx, &model, o);
     atomic_store(&watch.stop, 1);
@@ -149,7 +157,7 @@ static void child(outcome *o, const char *backend, const char *dtype, uint64_t l
 
 /* In a process of its own. */
 static outcome *run_within(const char *backend, const char *dtype, uint64_t limit,
-                           uint64_t most_data)
+                           uint64_t most_data, bool from_start)
 {
     outcome *o = test_calloc(1, sizeof *o);
     int ends[2], code = 0;
@@ -162,7 +170,7 @@ static outcome *run_within(const char *backend, const char *dtype, uint64_t limi
     if (pid == 0) {
         signal(SIGSEGV, SIG_DFL); /* cmocka's handler would go on with the tests */
         close(ends[0]);
-        child(o, backend, dtype, limit, most_data);
+        child(o, backend, dtype, limit, most_data, from_start);
         for (size_t at = 0; at < sizeof *o; at += (size_t)n)
             if ((n = write(ends[1], (char *)o + at, sizeof *o - at)) <= 0)
                 _exit(2);
@@ -184,7 +192,7 @@ static outcome *run_within(const char *backend, const char *dtype, uint64_t limi
 
 static outcome *run(const char *backend, const char *dtype, uint64_t limit)
 {
-    return run_within(backend, dtype, limit, 0);
+    return run_within(backend, dtype, limit, 0, false);
 }
 
 static uint64_t total(const vmt_plan *p)
@@ -268,14 +276,38 @@ static void kept_by_the_system(void **state)
     }
     const uint64_t least = free->plan.least_bytes + MIB;
     const uint64_t data = (least - free->plan.fixed_bytes) * 103 / 100 + OWN + STACK + RESERVED;
-    outcome *o = run_within("cpu", "f32", least, data);
+    outcome *o = run_within("cpu", "f32", least, data, false);
     if (o->status != VMT_OK)
         fail_msg("within %.1f MiB: %s", (double)data / MIB, o->message);
     test_free(o);
-    o = run_within("cpu", "f32", 0, data);
+    o = run_within("cpu", "f32", 0, data, false);
     print_message("%.1f MiB more than at the beginning: done; without a limit: %s\n",
                   (double)data / MIB, o->message);
     assert_int_equal(o->status, VMT_E_MEMORY);
+    test_free(o);
+    test_free(free);
+}
+
+/* ulimit -d, and nothing said to the program: it lives within it. */
+static void within_the_shells_limit(void **state)
+{
+    (void)state;
+    if (SANITIZED)
+        skip();
+    outcome *free = run("cpu", "f32", 0);
+    if (free->status == VMT_E_UNSUPPORTED) {
+        test_free(free);
+        skip();
+    }
+    const uint64_t middle = (total(&free->plan) + free->plan.least_bytes) / 2;
+    outcome *o = run_within("cpu", "f32", 0, middle + 96 * MIB, true);
+    const vmt_plan *p = &o->plan;
+    print_message("ulimit: limit %.1f MiB, planned %.1f, taken %.1f\n",
+                  (double)p->limit_bytes / MIB, (double)total(p) / MIB, (double)o->peak / MIB);
+    if (o->status != VMT_OK)
+        fail_msg("%s", o->message);
+    assert_true(p->limit_bytes > 0 && p->limit_bytes < total(&free->plan));
+    assert_true(total(p) <= p->limit_bytes && (double)o->peak <= 1.03 * (double)total(p));
     test_free(o);
     test_free(free);
 }
@@ -323,9 +355,9 @@ static void cpu_bf16(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(cpu_f32), cmocka_unit_test(cpu_bf16),
-                                       cmocka_unit_test(kept_by_the_system),
-                                       cmocka_unit_test(resumed_under_another_limit)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cpu_f32), cmocka_unit_test(cpu_bf16), cmocka_unit_test(kept_by_the_system),
+        cmocka_unit_test(within_the_shells_limit), cmocka_unit_test(resumed_under_another_limit)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

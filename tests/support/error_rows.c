@@ -742,8 +742,8 @@ const error_row error_rows[] = {
     {"Made-up models", "no such text encoder", ARGS("make-model", "new", "--text-shape", "large"), 2, "text shape large: one of small, xxl", NULL},
     {"Made-up models", "no such VAE", ARGS("make-model", "new", "--vae-shape", "large"), 2, "VAE shape large: one of small, wan", NULL},
     {"Made-up models", "tokenizer that is absent", ARGS("make-model", "new", "--tokenizer", "absent"), 4, "absent: No such file or directory", NULL},
-    {"Limits", "more memory than there is", ARGS("transfer", "--size", "8192x8192", "--frames", "81"), 3, "needs … MiB, free are …: use a smaller --size, fewer --frames…", NULL},
-    {"Limits", "a limit that cannot be kept", ARGS("transfer", "--size", "320x192", "--frames", "33", "--max-ram", "64M"), 3, "needs … MiB at least, --max-ram allows 64: raise it, use a smaller --size, or --frames …", NULL},
+    {"Limits", "more memory than there is", ARGS("transfer", "--size", "8192x8192", "--frames", "81"), 3, "sample needs … MiB at least, usable are …: --size … or --frames … fits", NULL},
+    {"Limits", "a limit that cannot be kept", ARGS("transfer", "--size", "320x192", "--frames", "33", "--max-ram", "64M"), 3, "sample needs … MiB at least, --max-ram allows 64: raise it; --size … or --frames … fits", NULL},
     {"Limits", "an encode within a limit that cannot be kept", ARGS("encode", "-m", "model", "-r", "ref.y4m", "-o", "new.latent", "-q", "--max-ram", "33M"), 3, "needs … MiB at least, --max-ram allows 33.0", NULL},
     {"Limits", "a size too large", ARGS("transfer", "--size", "99999x9"), 2, "--size 99999x9: WxH from 1 to 16384", NULL},
 };

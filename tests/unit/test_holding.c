@@ -101,9 +101,10 @@ static void close_model(vmt_ctx *ctx, vmt_model *m)
         vmt_tensor_file_close(m->files[part]);
 }
 
-static vmt_plan plan_at(vmt_ctx *ctx, const vmt_model *m, uint64_t limit, int64_t frames)
+static vmt_plan plan_size(vmt_ctx *ctx, const vmt_model *m, uint64_t limit, int64_t frames,
+                          int64_t width, int64_t height)
 {
-    const vmt_clip reference = {.frames = frames, .height = 480, .width = 832, .fps = 16};
+    const vmt_clip reference = {.frames = frames, .height = height, .width = width, .fps = 16};
     const vmt_transfer_io io = {.reference = &reference};
     const double gib = (double)GIB;
     vmt_settings settings;
@@ -125,11 +126,27 @@ static vmt_plan plan_at(vmt_ctx *ctx, const vmt_model *m, uint64_t limit, int64_
     return p;
 }
 
+static vmt_plan plan_at(vmt_ctx *ctx, const vmt_model *m, uint64_t limit, int64_t frames)
+{
+    return plan_size(ctx, m, limit, frames, 832, 480);
+}
+
 /* The same bits: no part of it depends on the limit. */
 static bool is_whole(const vmt_plan *p)
 {
     return p->ffn_tokens == p->grid_f * p->grid_h * p->grid_w && !p->vae_tile[0][0] &&
            !p->vae_tile[1][0];
+}
+
+/* The size that is named instead fits, and one column of tokens more does not. */
+static void check_smaller(vmt_ctx *ctx, const vmt_model *m, uint64_t limit, const vmt_plan *refused)
+{
+    const int64_t width = refused->fitting_width, height = refused->fitting_height;
+
+    assert_true(width > 0 && width < 832 && width % 16 == 0 && height % 16 == 0);
+    assert_true(width * 480 >= height * 832 && width * 480 < (height + 16) * 832);
+    assert_true(plan_size(ctx, m, limit, 81, width, height).fits);
+    assert_false(plan_size(ctx, m, limit, 81, width + 16, (width + 16) * 480 / 832 / 16 * 16).fits);
 }
 
 static void check_shape(vmt_ctx *ctx, const char *shape, uint64_t target, double slowest,
@@ -165,10 +182,18 @@ static void check_shape(vmt_ctx *ctx, const char *shape, uint64_t target, double
     assert_true(!less.fits && less.fitting_frames > 0 && less.fitting_frames < 81);
     assert_true(plan_at(ctx, &m, all.least_bytes - (1 << 20), less.fitting_frames).fits);
     assert_false(plan_at(ctx, &m, all.least_bytes - (1 << 20), less.fitting_frames + 4).fits);
-    /* without a limit nothing that changes a bit is chosen, whatever is free */
-    device.free = (size_t)lower;
+    check_smaller(ctx, &m, all.least_bytes - (1 << 20), &less);
+    /* without a limit it is what is free, less a margin */
+    device.free = (size_t)target;
+    const vmt_plan middle = plan_at(ctx, &m, 0, 81);
+    assert_true(middle.fits && is_whole(&middle) && middle.resident_blocks < middle.blocks);
+    assert_true(middle.peak_bytes < middle.free_bytes - middle.free_bytes / 40);
+    /* and what may change last bits only where nothing else fits */
+    device.free = (size_t)(all.least_bytes + all.least_bytes / 16);
     const vmt_plan small = plan_at(ctx, &m, 0, 81);
-    assert_true(is_whole(&small) && small.resident_blocks < small.blocks);
+    assert_true(small.fits && !is_whole(&small));
+    device.free = (size_t)(all.least_bytes - all.fixed_bytes);
+    assert_false(plan_at(ctx, &m, 0, 81).fits);
     close_model(ctx, &m);
     ctx->ops = device.real;
 }
