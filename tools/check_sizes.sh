@@ -4,4 +4,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 find src cli include -name '*.[ch]' -o -name '*.cpp' | grep -v '_table\.c$' | xargs wc -l |
-    grep -v ' total$' | sort -rn | head -n 10 | awk '{ print; if ($1 > 800) bad = 1 } END { exit bad }'
+    grep -v ' total$' | sort -rn | awk 'NR <= 10 { print } $1 > 800 { bad = 1 } END { exit bad }'
