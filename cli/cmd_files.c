@@ -34,13 +34,20 @@ static int check_file(const cli_options *o)
     return code ? code : cli_check_place(o->output);
 }
 
+static void print_done(const file_job *j, const cli_options *o)
+{
+    fprintf(stderr, "wrote %s in %.2f s", o->output, j->seconds);
+    if (j->reporter.memory_taken)
+        fprintf(stderr, "; memory: taken %.0f MiB", (double)j->reporter.memory_taken / (1 << 20));
+    fputc('\n', stderr);
+}
+
 static int finish(file_job *j, enum vmt_status status, const cli_options *o)
 {
     cli_reporter_finish(&j->reporter, j->seconds);
     const int code = status == VMT_OK ? 0 : cli_fail(&j->s, status);
     if (!code && !o->quiet)
-        fprintf(stderr, "wrote %s in %.2f s; memory: taken %.0f MiB\n", o->output, j->seconds,
-                (double)j->reporter.memory_taken / (1 << 20));
+        print_done(j, o);
     vmt_clip_free(&j->clip);
     cli_session_close(&j->s);
     return code;

@@ -189,8 +189,8 @@ static void print_plan(const job *j, const vmt_plan *p)
         print_bytes("host max", p->host_limit_bytes);
 }
 
-/* "--size 640x368 or --frames 33 fits". */
-static void name_fitting(const vmt_plan *p, char *text, size_t size)
+/* "--size 640x368 or --frames 33 fits"; of a stored motion or run neither can be another. */
+static void name_fitting(const job *j, const vmt_plan *p, char *text, size_t size)
 {
     char frames[64] = "", sides[96] = "";
 
@@ -199,14 +199,16 @@ static void name_fitting(const vmt_plan *p, char *text, size_t size)
     if (p->fitting_width)
         snprintf(sides, sizeof sides, "--size %" PRId64 "x%" PRId64, p->fitting_width,
                  p->fitting_height);
-    if (*sides || *frames)
+    if (j->o->resume || j->o->motion)
+        snprintf(text, size, "what is stored has its size");
+    else if (*sides || *frames)
         snprintf(text, size, "%s%s%s fits", sides, *sides && *frames ? " or " : "", frames);
     else
         snprintf(text, size, "no smaller --size fits, nor fewer --frames");
 }
 
 /* What the run would need, and what would fit. */
-static int refuse(const vmt_plan *p)
+static int refuse(const job *j, const vmt_plan *p)
 {
     const double mib = 1 << 20;
     const char *option = p->host_bytes ? "--max-vram" : "--max-ram";
@@ -215,7 +217,7 @@ static int refuse(const vmt_plan *p)
     const uint64_t usable = p->usable_bytes < p->free_bytes ? p->usable_bytes : p->free_bytes;
     char fits[192];
 
-    name_fitting(p, fits, sizeof fits);
+    name_fitting(j, p, fits, sizeof fits);
     if (p->host_limit_bytes && p->host_bytes > p->host_limit_bytes)
         return cli_fail_text(
             VMT_E_MEMORY, "needs %.0f MiB of the host, --max-ram allows %.0f: raise it; %s",
@@ -249,7 +251,7 @@ static int plan(job *j, const vmt_clip *reference, bool show)
     j->planned = p.peak_bytes + p.fixed_bytes;
     if ((show || !p.fits) && (j->o->plan || !j->o->quiet))
         print_plan(j, &p);
-    return p.fits ? 0 : refuse(&p);
+    return p.fits ? 0 : refuse(j, &p);
 }
 
 /* A size that cannot fit is refused before the reference is read at that size.  A number of frames

@@ -105,10 +105,10 @@ void vmt_make_room(vmt_ctx *ctx, const vmt_model *model, size_t bytes);
 
 /* ---- plan.c */
 
-/* VMT_E_MEMORY, before anything is loaded, where the user named a limit that a run cannot keep;
- * VMT_E_MODEL without a DiT. */
+/* VMT_E_MEMORY, before anything is loaded, where there is a limit that a run cannot keep;
+ * VMT_E_MODEL without a DiT.  samples: it does not end with the reference's features. */
 enum vmt_status vmt_plan_require(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
-                                 const vmt_transfer_io *io);
+                                 const vmt_transfer_io *io, bool samples);
 
 /* Bytes that the longest prompts take to encode where the context computes, scratch included. */
 enum vmt_status vmt_text_bytes(vmt_ctx *ctx, const vmt_model *model, size_t *bytes);

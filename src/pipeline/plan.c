@@ -15,6 +15,7 @@ typedef struct plan_kind {
     bool from_clip; /* the reference is encoded and its features are extracted */
     bool from_text; /* prompts are encoded */
     bool previews;  /* pictures on the way */
+    bool samples;   /* and decodes */
     size_t loaded;  /* bytes of the caller's clip that are there already */
 } plan_kind;
 
@@ -62,7 +63,7 @@ static enum vmt_status plan_sample(planning *p, vmt_plan *plan)
                                   .geometry = *p->g,
                                   .transfer = p->kind.transfer,
                                   .extracts = p->kind.from_clip,
-                                  .samples = true,
+                                  .samples = p->kind.samples,
                                   .preview = p->kind.previews ? &preview : NULL};
     vmt_sample_needs needs;
     size_t packed, mapped;
@@ -131,8 +132,9 @@ static enum vmt_status plan_phases(planning *p, vmt_plan *plan)
     size_t bytes;
 
     VMT_TRY(plan_sample(p, plan));
-    const bool texts_needed[VMT_TEXT_COUNT] = {true, vmt_model_needs_negative(p->m, p->s),
-                                               p->kind.from_clip};
+    const bool samples = p->kind.samples;
+    const bool texts_needed[VMT_TEXT_COUNT] = {
+        samples, samples && vmt_model_needs_negative(p->m, p->s), p->kind.from_clip};
     if (m->text && p->kind.from_text && !vmt_texts_kept(ctx, m, p->s, texts_needed)) {
         const vmt_umt5_sequence longest = {.count = m->text_config.text_len};
         size_t mapped;
@@ -152,6 +154,8 @@ static enum vmt_status plan_phases(planning *p, vmt_plan *plan)
         bytes += vmt_vae_weight_bytes(ctx, m->vae, VMT_VAE_ENCODE) + p->always;
         *encode = bytes > *encode ? bytes : *encode;
     }
+    if (!samples)
+        return VMT_OK;
     /* padded and cropped result */
     return plan_vae(p, plan, VMT_VAE_DECODE, 2 * p->clip);
 }
@@ -285,8 +289,8 @@ static void most_size(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *
     }
 }
 
-enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
-                              const vmt_transfer_io *io, vmt_plan *plan)
+static enum vmt_status make_plan(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                                 const vmt_transfer_io *io, bool samples, vmt_plan *plan)
 {
     const vmt_transfer_io none = {0};
     vmt_geometry geometry;
@@ -299,7 +303,8 @@ enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_se
     plan_kind kind = {.transfer = from_clip,
                       .from_clip = from_clip,
                       .from_text = !io->embeddings,
-                      .previews = io->preview != NULL};
+                      .previews = io->preview != NULL,
+                      .samples = samples};
     VMT_TRY(vmt_model_require(ctx, model, VMT_PART_DIT));
     if (stored)
         VMT_TRY(stored_geometry(ctx, &geometry, model, io, &kind));
@@ -316,14 +321,20 @@ enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_se
     return VMT_OK;
 }
 
+enum vmt_status vmt_plan_make(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
+                              const vmt_transfer_io *io, vmt_plan *plan)
+{
+    return make_plan(ctx, model, settings, io, true, plan);
+}
+
 enum vmt_status vmt_plan_require(vmt_ctx *ctx, const vmt_model *model, const vmt_settings *settings,
-                                 const vmt_transfer_io *io)
+                                 const vmt_transfer_io *io, bool samples)
 {
     vmt_plan p;
 
     if (!ctx->max_vram && !ctx->max_ram)
         return vmt_model_require(ctx, model, VMT_PART_DIT);
-    VMT_TRY(vmt_plan_make(ctx, model, settings, io, &p));
+    VMT_TRY(make_plan(ctx, model, settings, io, samples, &p));
     if (p.fits)
         return VMT_OK;
     return vmt_fail(ctx, VMT_E_MEMORY,

@@ -41,11 +41,15 @@ static run new_run(const vmt_model *model, const vmt_settings *settings, const v
 
 /* ---- text */
 
-/* The weights of an earlier run go where the encoder needs their place. */
-static enum vmt_status make_room_for_text(vmt_ctx *ctx, const run *r)
+/* The weights of an earlier run go where the encoder needs their place; prompts that are kept need
+ * none. */
+static enum vmt_status make_room_for_text(vmt_ctx *ctx, const run *r,
+                                          const bool needed[VMT_TEXT_COUNT])
 {
     size_t bytes = 0;
 
+    if (vmt_texts_kept(ctx, r->model, r->settings, needed))
+        return VMT_OK;
     if (r->model->text) {
         const vmt_budget budget =
             vmt_budget_now(ctx, r->model->dit ? vmt_dit_held_now(r->model->dit) : 0);
@@ -64,7 +68,7 @@ static enum vmt_status text_phase(vmt_ctx *ctx, run *r, bool samples, bool extra
     VMT_TRY(vmt_reporter_phase(ctx, &r->reporter, VMT_PHASE_TEXT, r->model->text_config.layers, 1));
     if (r->io->embeddings)
         return vmt_texts_read(ctx, r->texts, r->model, needed, r->io->embeddings);
-    VMT_TRY(make_room_for_text(ctx, r));
+    VMT_TRY(make_room_for_text(ctx, r, needed));
     return vmt_texts_encode(ctx, r->texts, r->model, r->settings, needed, &r->reporter);
 }
 
@@ -397,7 +401,7 @@ enum vmt_status vmt_transfer(vmt_ctx *ctx, const vmt_model *model, const vmt_set
                              const vmt_transfer_io *io)
 {
     run r = new_run(model, settings, io);
-    enum vmt_status status = vmt_plan_require(ctx, model, settings, io);
+    enum vmt_status status = vmt_plan_require(ctx, model, settings, io, true);
 
     if (status == VMT_OK && io->resume)
         status = resume(ctx, &r, true);
@@ -424,7 +428,7 @@ enum vmt_status vmt_generate(vmt_ctx *ctx, const vmt_model *model, const vmt_set
     vmt_transfer_io own = *io;
     own.reference = NULL; /* shown beside the result at most */
     run r = new_run(model, settings, io);
-    enum vmt_status status = vmt_plan_require(ctx, model, settings, &own);
+    enum vmt_status status = vmt_plan_require(ctx, model, settings, &own, true);
 
     if (status == VMT_OK)
         status = io->resume ? resume(ctx, &r, false) : generate_anew(ctx, &r);
@@ -468,7 +472,7 @@ enum vmt_status vmt_extract(vmt_ctx *ctx, const vmt_model *model, const vmt_sett
                             const vmt_transfer_io *io, const char *path)
 {
     run r = new_run(model, settings, io);
-    enum vmt_status status = vmt_model_require(ctx, model, VMT_PART_DIT);
+    enum vmt_status status = vmt_plan_require(ctx, model, settings, io, false);
 
     if (status == VMT_OK)
         status = extract_all(ctx, &r);
@@ -504,8 +508,13 @@ enum vmt_status vmt_embed_prompts(vmt_ctx *ctx, const vmt_model *model,
 {
     static const bool all[VMT_TEXT_COUNT] = {true, true, true};
     run r = new_run(model, settings, io);
-    enum vmt_status status = vmt_texts_encode(ctx, r.texts, model, settings, all, &r.reporter);
+    enum vmt_status status =
+        vmt_reporter_phase(ctx, &r.reporter, VMT_PHASE_TEXT, model->text_config.layers, 1);
 
+    if (status == VMT_OK)
+        status = make_room_for_text(ctx, &r, all);
+    if (status == VMT_OK)
+        status = vmt_texts_encode(ctx, r.texts, model, settings, all, &r.reporter);
     if (status == VMT_OK)
         status = write_texts(ctx, &r, path);
     close_run(&r);

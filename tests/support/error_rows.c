@@ -744,6 +744,8 @@ const error_row error_rows[] = {
     {"Made-up models", "tokenizer that is absent", ARGS("make-model", "new", "--tokenizer", "absent"), 4, "absent: No such file or directory", NULL},
     {"Limits", "more memory than there is", ARGS("transfer", "--size", "8192x8192", "--frames", "81"), 3, "sample needs … MiB at least, usable are …: --size … or --frames … fits", NULL},
     {"Limits", "a limit that cannot be kept", ARGS("transfer", "--size", "320x192", "--frames", "33", "--max-ram", "64M"), 3, "sample needs … MiB at least, --max-ram allows 64: raise it; --size … or --frames … fits", NULL},
+    {"Limits", "an extract within a limit that cannot be kept", ARGS("extract", "-m", "model", "-r", "ref.y4m", "-o", "new.fvm", "-q", "--max-ram", "33M"), 3, "… frames of … need … MiB at least, the limit is 33", NULL},
+    {"Limits", "a prompt within a limit that cannot be kept", ARGS("embed", "-m", "model", "-p", "a red car", "-o", "new.emb", "-q", "--max-ram", "3M"), 3, "needs … MiB at least, --max-ram allows 3.0", NULL},
     {"Limits", "an encode within a limit that cannot be kept", ARGS("encode", "-m", "model", "-r", "ref.y4m", "-o", "new.latent", "-q", "--max-ram", "33M"), 3, "needs … MiB at least, --max-ram allows 33.0", NULL},
     {"Limits", "a size too large", ARGS("transfer", "--size", "99999x9"), 2, "--size 99999x9: WxH from 1 to 16384", NULL},
 };
