@@ -80,6 +80,11 @@ static const sweep sweeps[] = {
      .output = "out.y4m",
      .opens_model = true,
      RUN("generate", "-m", "model", "-p", "a cat", "-o", "out.y4m", QUICK)},
+    {.name = "two transformers, with LoRAs",
+     .output = "out.y4m",
+     .opens_model = true,
+     RUN("generate", "-m", "model", "--dit-low", "model/dit.safetensors", "-p", "a cat", "-o",
+         "out.y4m", QUICK, "--lora", "lora.safetensors", "--lora-low", "lora.safetensors:0.5")},
 };
 
 /* Video files: libav and libx264 have threads of their own. */
@@ -120,6 +125,16 @@ static int prepare(void)
 {
     write_y4m("reference.y4m", "YUV4MPEG2 W32 H32 F16:1 Ip A1:1 C444", 5, 3 * 32 * 32);
     link_model("model", NULL);
+    write_safetensors("lora.safetensors",
+                      "{\"diffusion_model.blocks.0.ffn.0.lora_A.weight\": {\"dtype\": \"BF16\", "
+                      "\"shape\": [2, 256], \"data_offsets\": [0, 1024]}, "
+                      "\"diffusion_model.blocks.0.ffn.0.lora_B.weight\": {\"dtype\": \"BF16\", "
+                      "\"shape\": [640, 2], \"data_offsets\": [1024, 3584]}, "
+                      "\"diffusion_model.blocks.0.ffn.0.diff_b\": {\"dtype\": \"BF16\", "
+                      "\"shape\": [640], \"data_offsets\": [3584, 4864]}, "
+                      "\"diffusion_model.blocks.1.norm3.diff\": {\"dtype\": \"BF16\", "
+                      "\"shape\": [256], \"data_offsets\": [4864, 5376]}}",
+                      5376);
     return PREPARE("encode", "-m", "model", "-r", "reference.y4m", "-o", "clip.latent", "-q") ||
            PREPARE("extract", "-m", "model", "-r", "reference.y4m", "-o", "motion.fvm", QUICK) ||
            PREPARE("transfer", MODEL_RUN, "-o", "run.y4m", QUICK, "--checkpoint", "1",
