@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  *
  * oneDNN's C interface lets std::bad_alloc through, which no C caller can catch.  Its calls that
- * allocate therefore go by way of dnnl_guard.cpp, which turns exceptions into a status.
+ * allocate therefore go by way of dnnl_guard.cpp, which turns exceptions into a status.  And of the
+ * ways in which it can do an operation, it takes the first that is not known to be faulty.
  */
 #ifndef VMT_CPU_DNNL_GUARD_H
 #define VMT_CPU_DNNL_GUARD_H
