@@ -142,7 +142,7 @@ static void print_holding(const vmt_plan *p)
         fprintf(stderr, "  so that it lies in what is usable now: %s %.0fM makes the same again\n",
                 p->host_bytes ? "--max-vram" : "--max-ram",
                 ceil((double)(p->usable_bytes + p->fixed_bytes) / (1 << 20)));
-    if (p->slowdown > 1.005)
+    if (p->limit_bytes || p->slowdown > 1.005)
         fprintf(stderr, "  estimated %.2f x the time that all the memory it wants would take\n",
                 p->slowdown);
 }
