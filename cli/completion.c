@@ -29,11 +29,11 @@ static int words_length(const char *text)
 
 static value value_of(const char *placeholder, const char *help)
 {
-    const char *end = placeholder + (placeholder ? strcspn(placeholder, " ") : 0);
     const char *dot;
 
     if (!placeholder)
         return (value){FLAG, "", 0};
+    const char *end = placeholder + strcspn(placeholder, " ");
     const char *words = strcmp(placeholder, "NAME") ? placeholder : help;
     const int length = words_length(words);
     if (length)
