@@ -303,6 +303,9 @@ def main():
          ("diffusion_model.img_emb.proj.1.diff_b", "F32", [2]), ("diffusion_model.blocks.0.ffn.0.alpha", "I64", [1]),
          ("diffusion_model.blocks.0.ffn.0.lora_A.weight", "BF16", [1, 36]), ("diffusion_model.blocks.0.ffn.0.lora_B.weight", "F16", [64, 1])],
         values=small_values))
+    write("lora", "quantised", gguf(
+        [("diffusion_model.blocks.0.cross_attn.v.lora_down.weight", 0, [36, 32], 0), ("diffusion_model.blocks.0.cross_attn.v.lora_up.weight", 8, [32, 36], 4608),
+         ("diffusion_model.blocks.1.diff_m", 0, [36, 6, 1], 5856)], 6720))
     for part in ("transformer", "vae", "text_encoder"):
         write("config", f"diffusers_{part}",
               (ROOT.parent.parent / f"data/formats/diffusers/{part}/config.json").read_bytes())

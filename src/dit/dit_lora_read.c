@@ -92,6 +92,7 @@ typedef struct reader {
     target *targets; /* sorted by name */
     size_t target_count;
     slot *slots; /* [matrix_count] */
+    bool *taken; /* [needs.count]: a difference of this vector was added */
     int64_t matched, unmatched;
     char names[512]; /* of the first unmatched ones */
 } reader;
@@ -361,10 +362,13 @@ static enum vmt_status take_tensor(vmt_ctx *ctx, reader *r, const char *name)
     if (vmt_numel(t) < 1 || (part != VMT_LORA_ALPHA && !is_readable(t)))
         return fail(ctx, VMT_E_FORMAT, r, name, "no floating-point values");
     r->matched++;
-    if (i < 0)
+    bool *const taken = &r->taken[need - r->dit->needs.items];
+    if (i < 0 ? *taken : r->slots[i].part[part].data != NULL)
+        return fail(ctx, VMT_E_FORMAT, r, name, "the same tensor was named before");
+    if (i < 0) {
+        *taken = true;
         return add_to_vector(ctx, r, need->view, t, name);
-    if (r->slots[i].part[part].data)
-        return fail(ctx, VMT_E_FORMAT, r, name, "the same matrix was named before");
+    }
     r->slots[i].part[part] = *t;
     return VMT_OK;
 }
@@ -393,6 +397,7 @@ static enum vmt_status read_file(vmt_ctx *ctx, reader *r)
     VMT_TRY(vmt_lora_scaling_read(ctx, r->file, &r->scaling));
     VMT_TRY(list_targets(ctx, r));
     VMT_TRY(vmt_alloc(ctx, (void **)&r->slots, (size_t)r->dit->matrix_count, sizeof *r->slots));
+    VMT_TRY(vmt_alloc(ctx, (void **)&r->taken, (size_t)r->dit->needs.count, sizeof *r->taken));
     if (!r->dit->lora) {
         VMT_TRY(vmt_alloc(ctx, (void **)&r->dit->lora, 1, sizeof *r->dit->lora));
         VMT_TRY(vmt_alloc(ctx, (void **)&r->dit->lora->branches, (size_t)r->dit->matrix_count,
@@ -419,5 +424,6 @@ enum vmt_status vmt_dit_add_lora(vmt_ctx *ctx, vmt_dit *dit, const vmt_tensor_fi
     const enum vmt_status status = read_file(ctx, &r);
     vmt_free(r.targets);
     vmt_free(r.slots);
+    vmt_free(r.taken);
     return status;
 }

@@ -4,7 +4,7 @@
  * alpha), diffusers loaders/lora_conversion_utils.py and lora_base.py (diffusion_model.,
  * transformer., lora_A, lora_B, diff, diff_b, lora_adapter_metadata), PEFT (base_model.model., an
  * adapter's name behind lora_A), ComfyUI comfy/lora.py, DiffSynth-Studio (pipe.dit.,
- * lora_A.default).
+ * lora_A.default), LightX2V utils/lora_loader.py (diff_m).
  */
 #include "model/lora_names.h"
 
@@ -28,19 +28,21 @@ static const char *const PREFIXES[] = {"base_model.model.",
 static const struct {
     const char *end;
     enum vmt_lora_part part;
-} ENDS[] = {{".lora_down.weight", VMT_LORA_DOWN},
-            {".lora_up.weight", VMT_LORA_UP},
-            {".lora_A.weight", VMT_LORA_DOWN},
-            {".lora_B.weight", VMT_LORA_UP},
-            {".lora_A.default.weight", VMT_LORA_DOWN},
-            {".lora_B.default.weight", VMT_LORA_UP},
-            {".lora.down.weight", VMT_LORA_DOWN},
-            {".lora.up.weight", VMT_LORA_UP},
-            {".lora_B.bias", VMT_LORA_UP_BIAS},
-            {".lora_B.default.bias", VMT_LORA_UP_BIAS},
-            {".alpha", VMT_LORA_ALPHA},
-            {".diff", VMT_LORA_DIFF},
-            {".diff_b", VMT_LORA_DIFF_BIAS}};
+    const char *instead; /* of the end; NULL: nothing */
+} ENDS[] = {{".lora_down.weight", VMT_LORA_DOWN, NULL},
+            {".lora_up.weight", VMT_LORA_UP, NULL},
+            {".lora_A.weight", VMT_LORA_DOWN, NULL},
+            {".lora_B.weight", VMT_LORA_UP, NULL},
+            {".lora_A.default.weight", VMT_LORA_DOWN, NULL},
+            {".lora_B.default.weight", VMT_LORA_UP, NULL},
+            {".lora.down.weight", VMT_LORA_DOWN, NULL},
+            {".lora.up.weight", VMT_LORA_UP, NULL},
+            {".lora_B.bias", VMT_LORA_UP_BIAS, NULL},
+            {".lora_B.default.bias", VMT_LORA_UP_BIAS, NULL},
+            {".alpha", VMT_LORA_ALPHA, NULL},
+            {".diff", VMT_LORA_DIFF, NULL},
+            {".diff_b", VMT_LORA_DIFF_BIAS, NULL},
+            {".diff_m", VMT_LORA_DIFF, "_modulation"}};
 
 static const char *without_prefixes(const char *name)
 {
@@ -76,9 +78,12 @@ bool vmt_lora_name(const char *name, enum vmt_lora_part *part, char module[VMT_T
         const size_t end = strlen(ENDS[i].end);
         if (length <= end || strcmp(start + length - end, ENDS[i].end) != 0)
             continue;
+        const char *instead = ENDS[i].instead ? ENDS[i].instead : "";
+        if (length - end + strlen(instead) >= VMT_TENSOR_NAME_BYTES)
+            return false;
         *part = ENDS[i].part;
         vmt_lora_plain(start, module);
-        module[length - end] = '\0';
+        strcpy(module + length - end, instead);
         return true;
     }
     return false;

@@ -356,6 +356,8 @@ static void like_merged_differences(void **state)
         {"diffusion_model.blocks.1.norm3.diff_b", "blocks.1.norm3.bias"},
         {"diffusion_model.blocks.0.self_attn.norm_k.diff", "blocks.0.self_attn.norm_k.weight"},
         {"diffusion_model.blocks.0.modulation.diff", "blocks.0.modulation"},
+        {"diffusion_model.blocks.1.diff_m", "blocks.1.modulation"},
+        {"diffusion_model.head.diff_m", "head.modulation"},
         {"transformer.blocks.1.attn1.to_q.lora_A.weight", NULL},
         {"transformer.blocks.1.attn1.to_q.lora_B.weight", NULL},
         {"transformer.blocks.1.attn1.to_q.lora_B.bias", "blocks.1.self_attn.q.bias"},
@@ -485,6 +487,18 @@ static void name_twice(set *lora)
     snprintf(lora->names[3], VMT_TENSOR_NAME_BYTES, "diffusion_model.%s", copy);
 }
 
+/* Added twice, the vector would change twice. */
+static void name_vector_twice(set *lora)
+{
+    int64_t i = 0;
+
+    while (!strstr(lora->names[i], "self_attn_q.lora_down"))
+        i++;
+    const int64_t shape[3] = {1, 6, lora->tensors[i].tensor.shape[1]};
+    add(lora, 3, shape, "diffusion_model.blocks.0.diff_m");
+    add(lora, 3, shape, "lora_unet_blocks_0_modulation.diff");
+}
+
 static void break_number(set *lora)
 {
     ((float *)lora->tensors[1].tensor.data)[1] = NAN;
@@ -533,6 +547,7 @@ static void refused(void **state)
     } cases[] = {{rename_all, VMT_E_MODEL, "none of its"},
                  {lose_half, VMT_E_FORMAT, "one matrix of the pair is missing"},
                  {name_twice, VMT_E_FORMAT, "was named before"},
+                 {name_vector_twice, VMT_E_FORMAT, "was named before"},
                  {break_number, VMT_E_NUMERIC, "NaN or infinity"},
                  {break_a, VMT_E_NUMERIC, "NaN or infinity"},
                  {break_alpha, VMT_E_FORMAT, "alpha"},

@@ -28,6 +28,7 @@ static void names(void **state)
          "blocks_0_cross_attn_k"},
         {"diffusion_model.head.head.diff", VMT_LORA_DIFF, "head_head"},
         {"diffusion_model.head.head.diff_b", VMT_LORA_DIFF_BIAS, "head_head"},
+        {"diffusion_model.blocks.1.diff_m", VMT_LORA_DIFF, "blocks_1_modulation"},
         {"transformer.blocks.0.attn1.to_out.0.lora_B.weight", VMT_LORA_UP,
          "blocks_0_attn1_to_out_0"},
         {"transformer.proj_out.lora_B.bias", VMT_LORA_UP_BIAS, "proj_out"},
