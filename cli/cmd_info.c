@@ -235,7 +235,7 @@ int cli_convert(cli_options *o)
     if (o->operand_count != 1)
         return cli_fail_text(VMT_E_ARG, "convert needs one file of weights");
     if (!o->type)
-        return cli_fail_text(VMT_E_ARG, "convert needs --type bf16, f16, fp8, q8_0 or q4_k");
+        return cli_fail_text(VMT_E_ARG, "convert needs --type " VMT_CONVERT_TYPES);
     int code = cli_check_output(o, o->output, is_there);
     if (!code)
         code = cli_check_place(o->output);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Small random models made, saved and run by the libraries whose formats they are; fastvmt's results beside theirs.
 
-    python3 -m venv env && env/bin/pip install torch diffusers peft transformers safetensors gguf
+    python3 -m venv env && env/bin/pip install torch diffusers peft transformers safetensors gguf comfy-kitchen==0.2.7
     env/bin/python tools/check_formats.py build/release/fastvmt OUT [--fixtures tests/data/formats]
 
 Prints a line per part and format: the largest difference, relative to the largest value.  Needs a developer's machine, not CI:
@@ -15,6 +15,7 @@ import subprocess
 import gguf
 import numpy as np
 import torch
+from comfy_kitchen.tensor import QuantizedTensor, TensorCoreFP8Layout
 from diffusers import AutoencoderKLWan, WanPipeline, WanTransformer3DModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
@@ -202,6 +203,37 @@ def check_comfy(program, out, lines):
     compare(program, folders[1], "fp8_e4m3fn text_encoder", lines)
 
 
+def comfy_values(path):
+    """What ComfyUI computes with: its reader takes the mark, a factor of one number beside each matrix (comfy/utils.py,
+    convert_old_quants), and its library widens the pair."""
+    tensors = load_file(path)
+    mark = tensors.pop("scaled_fp8")
+    assert mark.numel() == 2 and mark.dtype == torch.float8_e4m3fn
+    for name in [n for n in tensors if n.endswith(".scale_weight")]:
+        factor, weight = tensors.pop(name), name.replace(".scale_weight", ".weight")
+        assert factor.dim() == 0 and tensors[weight].dtype == torch.float8_e4m3fn
+        layout = TensorCoreFP8Layout.Params(scale=factor, orig_dtype=torch.float32, orig_shape=tuple(tensors[weight].shape))
+        tensors[weight] = QuantizedTensor(tensors[weight], "TensorCoreFP8Layout", layout).dequantize()
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def check_converted(program, out, lines):
+    """Our 8 bits for ComfyUI, in its hands and in ours."""
+    folder, transformer = out / "converted", make_transformer()
+    folder.mkdir(parents=True)
+    transformer.save_config(folder)
+    index = sorted((out / "diffusers" / "transformer").glob("*.index.json"))[0]
+    subprocess.run([program, "convert", index, "-o", folder / "model.safetensors", "--type", "fp8_scaled", "-q"], check=True)
+    values = comfy_values(folder / "model.safetensors")
+    with torch.no_grad():
+        for name, p in transformer.named_parameters():
+            p.copy_(values.pop(renamed(name, OFFICIAL_DIT)))
+    assert not values, values.keys()
+    write_case(folder, "dit", "model.safetensors", run_transformer(transformer), {"block": "0"})
+    compare(program, folder, "convert --type fp8_scaled", lines)
+    shutil.rmtree(folder)
+
+
 def write_blocks(out):
     """Random blocks of every type in a GGUF file, and what Python's gguf reads in them."""
     generator, expected = np.random.default_rng(6), {}
@@ -336,6 +368,7 @@ def main():
     check_gguf(args.program.resolve(), args.out, lines)
     write_blocks(args.out / "gguf")
     check_comfy(args.program.resolve(), args.out, lines)
+    check_converted(args.program.resolve(), args.out, lines)
     check_lora(args.program.resolve(), args.out, lines)
     for what, tensor, worst in lines:
         print(f"{what:40} {tensor:16} {worst:.2e}")

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODEL, CLIP = ROOT / "models/tiny", ROOT / "demo/refs/07_swing.mkv"
-TYPES = ("bf16", "f16", "fp8", "q8_0", "q4_k")
+TYPES = ("bf16", "f16", "fp8", "fp8_scaled", "q8_0", "q4_k")
 
 
 def run(program, *args):
@@ -48,7 +48,7 @@ def main():
     program, out = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2])
     out.mkdir(parents=True, exist_ok=True)
     base = None
-    print("type   bytes      velocity: RMS, largest   flow cosine   video PSNR")
+    print("type       bytes      velocity: RMS, largest   flow cosine   video PSNR")
     for kind in TYPES:
         weights = out / f"dit-{kind}.{'gguf' if kind[0] == 'q' else 'safetensors'}"
         run(program, "convert", MODEL / "dit.safetensors", "-o", weights, "--type", kind, "-y", "-q")
@@ -60,7 +60,7 @@ def main():
                   (np.linalg.norm(flows, axis=-1) * np.linalg.norm(base[1], axis=-1))[long]).mean()
         error = ((video - base[2]) ** 2).mean()
         psnr = 10 * np.log10(255 ** 2 / error) if error else np.inf
-        print(f"{kind:6} {weights.stat().st_size:9}  {np.sqrt((gap ** 2).mean()) / rms:.2e} {abs(gap).max() / rms:.2e}"
+        print(f"{kind:10} {weights.stat().st_size:9}  {np.sqrt((gap ** 2).mean()) / rms:.2e} {abs(gap).max() / rms:.2e}"
               f"   {cosine:.6f}   {psnr:.1f} dB", flush=True)
 
 

@@ -21,18 +21,21 @@ enum { PIECE = 1 << 20, META_PAIRS = 8, META_BYTES = 32, F8_MAX = 448 };
 static const struct {
     const char *name;
     enum vmt_dtype dtype;
-    bool is_gguf;
-} TYPES[] = {{"bf16", VMT_BF16, false},
-             {"f16", VMT_F16, false},
-             {"fp8", VMT_F8_E4M3, false},
-             {"q8_0", VMT_Q8_0, true},
-             {"q4_k", VMT_Q4_K, true}};
+    bool is_gguf, is_scaled;
+} TYPES[] = {{"bf16", VMT_BF16, false, false},   {"f16", VMT_F16, false, false},
+             {"fp8", VMT_F8_E4M3, false, false}, {"fp8_scaled", VMT_F8_E4M3, false, true},
+             {"q8_0", VMT_Q8_0, true, false},    {"q4_k", VMT_Q4_K, true, false}};
+
+/* Its two elements say: multiply by the widened weights, do not round activations to 8 bits.
+ * Source: ComfyUI, comfy/utils.py convert_old_quants. */
+static const char MARK[] = "scaled_fp8";
+static unsigned char mark_bytes[2];
 
 enum part { DIT, VAE, TEXT };
 
 /* A tensor of the output and what it is made of. */
 typedef struct item {
-    const vmt_tensor *source; /* NULL: the factors of the weight `of` */
+    const vmt_tensor *source; /* NULL: the factors of the weight `of`, or the mark */
     char name[VMT_TENSOR_NAME_BYTES];
     int64_t of; /* index of a weight among the items */
 } item;
@@ -44,6 +47,7 @@ typedef struct job {
     enum part part;
     enum vmt_dtype dtype;
     bool is_gguf;
+    bool is_scaled; /* as ComfyUI writes 8 bits: one factor a matrix, and its mark */
     item *items;
     vmt_named_tensor *tensors; /* the output's, same order; data: factors of an F8 weight */
     int64_t count;
@@ -107,7 +111,7 @@ static enum vmt_status add_item(job *j, const vmt_tensor *source, enum vmt_dtype
     return VMT_OK;
 }
 
-/* X.scale_weight of X.weight, [rows, 1]. */
+/* X.scale_weight of X.weight, [rows, 1], or one number. */
 static enum vmt_status add_factors(job *j, int64_t weight)
 {
     const vmt_tensor *t = &j->tensors[weight].tensor;
@@ -119,7 +123,19 @@ static enum vmt_status add_factors(job *j, int64_t weight)
     VMT_TRY(vmt_alloc(j->ctx, &memory, (size_t)t->shape[0], sizeof(float)));
     j->tensors[weight].tensor.data = memory;
     j->items[j->count].of = weight;
+    if (j->is_scaled)
+        return add_item(j, NULL, VMT_F32, 0, NULL, name);
     return add_item(j, NULL, VMT_F32, VMT_SHAPE(t->shape[0], 1), name);
+}
+
+static enum vmt_status add_mark(job *j)
+{
+    const int64_t at = j->count;
+
+    j->items[at].of = at;
+    VMT_TRY(add_item(j, NULL, VMT_F8_E4M3, VMT_SHAPE(2), MARK));
+    j->tensors[at].tensor.data = mark_bytes;
+    return VMT_OK;
 }
 
 static enum vmt_status list_items(job *j)
@@ -127,9 +143,9 @@ static enum vmt_status list_items(job *j)
     const int64_t count = vmt_tensor_file_count(j->in);
     void *memory;
 
-    VMT_TRY(vmt_alloc(j->ctx, &memory, 2 * (size_t)count, sizeof(item)));
+    VMT_TRY(vmt_alloc(j->ctx, &memory, 2 * (size_t)count + 1, sizeof(item)));
     j->items = memory;
-    VMT_TRY(vmt_alloc(j->ctx, &memory, 2 * (size_t)count, sizeof(vmt_named_tensor)));
+    VMT_TRY(vmt_alloc(j->ctx, &memory, 2 * (size_t)count + 1, sizeof(vmt_named_tensor)));
     j->tensors = memory;
     for (int64_t i = 0; i < count; i++) {
         const char *name = vmt_tensor_file_name(j->in, i);
@@ -143,7 +159,7 @@ static enum vmt_status list_items(job *j)
         if (dtype == VMT_F8_E4M3)
             VMT_TRY(add_factors(j, j->count - 1));
     }
-    return VMT_OK;
+    return j->is_scaled ? add_mark(j) : VMT_OK;
 }
 
 /* ---------------------------------------------------------------- metadata */
@@ -249,7 +265,7 @@ static enum vmt_status check_values(const job *j, const char *name, int64_t coun
     return VMT_OK;
 }
 
-/* The largest of each row over the largest 8-bit float; a row of zeros has factor 1. */
+/* The largest of each row, or of all, over the largest 8-bit float; of zeros it is 1. */
 static enum vmt_status find_factors(job *j, int64_t i)
 {
     const vmt_tensor *t = j->items[i].source;
@@ -272,9 +288,13 @@ static enum vmt_status find_factors(job *j, int64_t i)
             float most = 0;
             for (int64_t c = 0; c < cols; c++)
                 most = fmaxf(most, fabsf(j->values[k * cols + c]));
-            factors[r + k] = most > 0 ? most / F8_MAX : 1;
+            factors[r + k] = most;
         }
     }
+    for (int64_t r = 1; j->is_scaled && r < t->shape[0]; r++)
+        factors[0] = fmaxf(factors[0], factors[r]);
+    for (int64_t r = 0; r < (j->is_scaled ? 1 : t->shape[0]); r++)
+        factors[r] = factors[r] > 0 ? factors[r] / F8_MAX : 1;
     return VMT_OK;
 }
 
@@ -299,8 +319,9 @@ static void store(const job *j, const vmt_tensor *to, int64_t first, int64_t cou
             for (int64_t i = 0; i < n; i++)
                 half[i] = vmt_bf16_of_f32(x[i]);
         } else {
+            const float *factors = to->data;
             for (int64_t i = 0; to->dtype == VMT_F8_E4M3 && i < n; i++)
-                x[i] /= ((const float *)to->data)[(first + at + i) / to->shape[1]];
+                x[i] /= factors[j->is_scaled ? 0 : (first + at + i) / to->shape[1]];
             vmt_pack(j->bytes +
                          (size_t)(at / vmt_dtype_block(to->dtype)) * vmt_dtype_bytes(to->dtype),
                      to->dtype, x, n);
@@ -381,6 +402,11 @@ static enum vmt_status find_part(job *j)
     for (int part = 0; part < 3; part++)
         if (vmt_tensor_file_scheme(j->in) && vmt_tensor_file_find(j->in, marks[part])) {
             j->part = (enum part)part;
+            if (j->part == TEXT && j->is_scaled)
+                return vmt_fail(j->ctx, VMT_E_UNSUPPORTED,
+                                "%s: fp8_scaled is for transformers: ComfyUI's text encoders hold "
+                                "their tokenizer, too; expected --type fp8",
+                                j->c->in);
             if (j->part != VAE || j->dtype == VMT_BF16 || j->dtype == VMT_F16)
                 return VMT_OK;
             return vmt_fail(j->ctx, VMT_E_UNSUPPORTED,
@@ -406,7 +432,7 @@ static enum vmt_status run(job *j)
     VMT_TRY(vmt_alloc(j->ctx, &memory, PIECE, sizeof(float)));
     j->bytes = memory;
     for (int64_t i = 0; i < j->count; i++)
-        if (j->tensors[i].tensor.dtype == VMT_F8_E4M3)
+        if (j->items[i].source && j->tensors[i].tensor.dtype == VMT_F8_E4M3)
             VMT_TRY(find_factors(j, i));
     return write_file(j);
 }
@@ -419,10 +445,11 @@ enum vmt_status vmt_convert(vmt_ctx *ctx, const vmt_conversion *conversion)
     while (type < sizeof TYPES / sizeof *TYPES && strcmp(TYPES[type].name, conversion->type) != 0)
         type++;
     if (type == sizeof TYPES / sizeof *TYPES)
-        return vmt_fail(ctx, VMT_E_ARG, "--type is '%.40s', expected bf16, f16, fp8, q8_0 or q4_k",
+        return vmt_fail(ctx, VMT_E_ARG, "--type is '%.40s', expected " VMT_CONVERT_TYPES,
                         conversion->type);
     j.dtype = TYPES[type].dtype;
     j.is_gguf = TYPES[type].is_gguf;
+    j.is_scaled = TYPES[type].is_scaled;
     const enum vmt_status status = run(&j);
     for (int64_t i = 0; i < j.count; i++)
         if (j.items[i].source)

@@ -11,6 +11,7 @@
 #include "model/model_config.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -86,11 +87,9 @@ static void transformer(void **state)
         int count; /* 10 matrices in each of 8 blocks; ffn.2 has rows of 640, no whole Q4_K blocks
                     */
         double error;
-    } cases[] = {{"bf16", VMT_BF16, 231, 0},
-                 {"f16", VMT_F16, 231, 1e-5},
-                 {"fp8", VMT_F8_E4M3, 80, 0.03},
-                 {"q8_0", VMT_Q8_0, 80, 0.008},
-                 {"q4_k", VMT_Q4_K, 72, 0.09}};
+    } cases[] = {{"bf16", VMT_BF16, 231, 0},     {"f16", VMT_F16, 231, 1e-5},
+                 {"fp8", VMT_F8_E4M3, 80, 0.03}, {"fp8_scaled", VMT_F8_E4M3, 80, 0.03},
+                 {"q8_0", VMT_Q8_0, 80, 0.008},  {"q4_k", VMT_Q4_K, 72, 0.09}};
     char hash[2][65];
 
     (void)state;
@@ -112,6 +111,51 @@ static void transformer(void **state)
             assert_string_equal(hash[0], hash[1]);
             vmt_tensor_file_close(source);
         }
+        vmt_tensor_file_close(file);
+    }
+    unlink(OUT);
+}
+
+/* That of one tensor in a safetensors header. */
+static bool header_says(const char *header, const char *name, const char *what)
+{
+    char quoted[64];
+
+    snprintf(quoted, sizeof quoted, "\"%s\":{", name);
+    const char *at = strstr(header, quoted), *found = at ? strstr(at, what) : NULL;
+    return found && found < strchr(at, '}');
+}
+
+/* What ComfyUI looks for: the mark of two elements, and one number beside each matrix that makes
+ * its largest value the largest of 8 bits. */
+static void scaled_as_comfy(void **state)
+{
+    static char header[65536];
+
+    (void)state;
+    for (int scaled = 0; scaled < 2; scaled++) {
+        vmt_tensor_file *source,
+            *file = convert(TINY "dit.safetensors", scaled ? "fp8_scaled" : "fp8");
+        FILE *raw = fopen(OUT, "rb");
+        assert_non_null(raw);
+        assert_int_equal(fseek(raw, 8, SEEK_SET), 0);
+        assert_int_equal(fread(header, 1, sizeof header - 1, raw), sizeof header - 1);
+        fclose(raw);
+        assert_true(header_says(header, "blocks.0.self_attn.q.scale_weight",
+                                scaled ? "\"shape\":[]" : "\"shape\":[256,1]"));
+        assert_int_equal(header_says(header, "scaled_fp8", "\"shape\":[2]"), scaled);
+        assert_int_equal(header_says(header, "scaled_fp8", "F8_E4M3"), scaled);
+        CHECK_OK(ctx, vmt_tensor_file_open(ctx, &source, TINY "dit.safetensors"));
+        const vmt_tensor *a = vmt_tensor_file_find(source, "blocks.3.ffn.2.weight");
+        const vmt_tensor *b = vmt_tensor_file_find(file, "blocks.3.ffn.2.weight");
+        float most[2] = {0};
+        for (int64_t k = 0; k < vmt_numel(a); k++) {
+            most[0] = fmaxf(most[0], fabsf(value_at(a, k)));
+            most[1] = fmaxf(most[1], fabsf(value_at(b, k)));
+        }
+        assert_int_equal(b->scales, scaled ? 1 : b->shape[0]);
+        assert_true(fabsf(most[1] - most[0]) <= 1e-6f * most[0]);
+        vmt_tensor_file_close(source);
         vmt_tensor_file_close(file);
     }
     unlink(OUT);
@@ -205,6 +249,7 @@ static void refused(void **state)
 
     (void)state;
     refuse(TINY "dit.safetensors", "q3", VMT_E_ARG, "expected bf16");
+    refuse(TINY "text.safetensors", "fp8_scaled", VMT_E_UNSUPPORTED, "tokenizer");
     refuse(TINY "vae.safetensors", "q8_0", VMT_E_UNSUPPORTED, "no form in few bits");
     refuse(TEST_DATA "/golden/rng_a.safetensors", "bf16", VMT_E_MODEL, "not those of");
     refuse("absent", "bf16", VMT_E_IO, "absent");
@@ -232,9 +277,9 @@ static void refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transformer), cmocka_unit_test(text_encoder),
-        cmocka_unit_test(autoencoder), cmocka_unit_test(other_sources),
-        cmocka_unit_test(refused),
+        cmocka_unit_test(transformer),   cmocka_unit_test(scaled_as_comfy),
+        cmocka_unit_test(text_encoder),  cmocka_unit_test(autoencoder),
+        cmocka_unit_test(other_sources), cmocka_unit_test(refused),
     };
     ctx = test_ctx_open_threads("ref", "f32", 2);
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
