@@ -209,7 +209,7 @@ static void spilled_and_in_parts(void **state)
             if (ref || !ways[i].ffn_rows)
                 assert_memory_equal(some, all, count * sizeof *all);
             for (size_t k = 0; k < count; k++)
-                if (!(fabsf(some[k] - all[k]) <= (float)tolerance))
+                if (!(fabsf(some[k] - all[k]) <= (float)tolerance * fmaxf(1, fabsf(all[k]))))
                     fail_msg("level %d, way %zu: [%zu] %g, wanted %g", level, i, k, (double)some[k],
                              (double)all[k]);
         }
