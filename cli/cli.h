@@ -97,7 +97,7 @@ typedef struct cli_reporter {
     bool started;
     double phase_start;
     double phase_seconds[VMT_PHASE_COUNT];
-    uint64_t memory_peak, memory_taken;
+    uint64_t memory_peak, memory_planned, memory_taken;
     int64_t forwards, reused_forwards;
     int64_t gradients, inner_steps; /* computed; of all guided steps so far */
 } cli_reporter;

@@ -37,8 +37,10 @@ static int check_file(const cli_options *o)
 static void print_done(const file_job *j, const cli_options *o)
 {
     fprintf(stderr, "wrote %s in %.2f s", o->output, j->seconds);
-    if (j->reporter.memory_taken)
-        fprintf(stderr, "; memory: taken %.0f MiB", (double)j->reporter.memory_taken / (1 << 20));
+    if (j->reporter.memory_planned && j->reporter.memory_taken)
+        fprintf(stderr, "; memory: planned %.0f MiB, taken %.0f MiB",
+                (double)j->reporter.memory_planned / (1 << 20),
+                (double)j->reporter.memory_taken / (1 << 20));
     fputc('\n', stderr);
 }
 

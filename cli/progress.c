@@ -63,8 +63,9 @@ static void print_json(const vmt_progress *p)
     fprintf(stderr, ",\"forwards\":%" PRId64 ",\"reused_forwards\":%" PRId64, p->forwards,
             p->reused_forwards);
     fprintf(stderr,
-            ",\"memory\":%" PRIu64 ",\"memory_peak\":%" PRIu64 ",\"memory_taken\":%" PRIu64 "}\n",
-            p->memory, p->memory_peak, p->memory_taken);
+            ",\"memory\":%" PRIu64 ",\"memory_peak\":%" PRIu64 ",\"memory_planned\":%" PRIu64
+            ",\"memory_taken\":%" PRIu64 "}\n",
+            p->memory, p->memory_peak, p->memory_planned, p->memory_taken);
 }
 
 static void end_phase(cli_reporter *r, double seconds)
@@ -88,6 +89,7 @@ int cli_reporter_tell(void *user, const vmt_progress *p)
         r->started = true;
     }
     r->memory_peak = p->memory_peak;
+    r->memory_planned = p->memory_planned;
     r->memory_taken = p->memory_taken;
     r->forwards = p->forwards;
     r->reused_forwards = p->reused_forwards;

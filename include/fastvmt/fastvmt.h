@@ -445,6 +445,7 @@ typedef struct vmt_progress {
     double seconds_left;       /* estimate; NaN when unknown */
     uint64_t memory;           /* bytes of this run's arenas and converted weights now */
     uint64_t memory_peak;
+    uint64_t memory_planned; /* of the phases so far that were planned, what memory_taken may be */
     uint64_t
         memory_taken; /* most that the process was seen to have: of a device, context included;
                          else anonymous memory, looked at when progress is told; 0: not known */

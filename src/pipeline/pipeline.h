@@ -133,6 +133,8 @@ enum vmt_status vmt_reporter_phase(vmt_ctx *ctx, vmt_reporter *r, enum vmt_phase
 enum vmt_status vmt_reporter_tell(vmt_ctx *ctx, vmt_reporter *r, double work);
 /* Tells which memory is in use now. */
 void vmt_reporter_memory(vmt_reporter *r, size_t bytes);
+/* Tells what the process may take in this phase, all included. */
+void vmt_reporter_plan(vmt_reporter *r, const vmt_budget *budget, size_t bytes);
 /* As vmt_vae_options.progress; user is the reporter. */
 enum vmt_status vmt_reporter_vae(vmt_ctx *ctx, void *user, int64_t done, int64_t total);
 

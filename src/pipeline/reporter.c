@@ -60,6 +60,14 @@ void vmt_reporter_memory(vmt_reporter *r, size_t bytes)
         r->now.memory_peak = bytes;
 }
 
+void vmt_reporter_plan(vmt_reporter *r, const vmt_budget *budget, size_t bytes)
+{
+    const uint64_t planned = (uint64_t)bytes + budget->fixed;
+
+    if (planned > r->now.memory_planned)
+        r->now.memory_planned = planned;
+}
+
 enum vmt_status vmt_reporter_vae(vmt_ctx *ctx, void *user, int64_t done, int64_t total)
 {
     vmt_reporter *r = user;

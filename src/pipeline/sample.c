@@ -248,6 +248,7 @@ enum vmt_status vmt_sample_open(vmt_ctx *ctx, vmt_sample *s, const vmt_sample_sp
     VMT_TRY(layout(ctx, s, &measure));
     VMT_TRY(vmt_arena_open(ctx, &s->arena, measure.peak));
     vmt_reporter_memory(reporter, held.bytes + held.weights);
+    vmt_reporter_plan(reporter, &budget, held.bytes + held.weights + always);
     VMT_TRY(layout(ctx, s, &s->arena));
     return vmt_sample_cache_open(ctx, s);
 }

@@ -43,8 +43,7 @@ static run new_run(const vmt_model *model, const vmt_settings *settings, const v
 
 /* The weights of an earlier run go where the encoder needs their place; prompts that are kept need
  * none. */
-static enum vmt_status make_room_for_text(vmt_ctx *ctx, const run *r,
-                                          const bool needed[VMT_TEXT_COUNT])
+static enum vmt_status make_room_for_text(vmt_ctx *ctx, run *r, const bool needed[VMT_TEXT_COUNT])
 {
     size_t bytes = 0;
 
@@ -55,6 +54,7 @@ static enum vmt_status make_room_for_text(vmt_ctx *ctx, const run *r,
             vmt_budget_now(ctx, r->model->dit ? vmt_dit_held_now(r->model->dit) : 0);
         VMT_TRY(vmt_text_bytes(ctx, r->model, &bytes));
         VMT_TRY(vmt_require_room(ctx, &budget, bytes));
+        vmt_reporter_plan(&r->reporter, &budget, bytes);
     }
     vmt_make_room(ctx, r->model, bytes);
     return VMT_OK;
@@ -88,6 +88,7 @@ static enum vmt_status fit_vae(vmt_ctx *ctx, run *r, enum vmt_vae_direction dire
     VMT_TRY(vmt_vae_fit(ctx, m, &r->geometry, direction, room, options, &bytes));
     VMT_TRY(vmt_require_room(ctx, &budget, bytes + beside));
     vmt_make_room(ctx, m, bytes + beside);
+    vmt_reporter_plan(&r->reporter, &budget, bytes + beside);
     vmt_reporter_memory(&r->reporter, bytes);
     return VMT_OK;
 }

@@ -402,6 +402,7 @@ static void progress_as_json(void **state)
         if (!cJSON_IsString(phase) || !cJSON_IsNumber(cJSON_GetObjectItem(one, "step")) ||
             !cJSON_HasObjectItem(one, "seconds_left") || !cJSON_HasObjectItem(one, "amf_loss") ||
             !cJSON_IsNumber(cJSON_GetObjectItem(one, "memory_peak")) ||
+            !cJSON_IsNumber(cJSON_GetObjectItem(one, "memory_planned")) ||
             !cJSON_IsNumber(cJSON_GetObjectItem(one, "memory_taken")))
             fail_msg("no progress object: %s", line);
         samples += !strcmp(phase->valuestring, "sample") &&
