@@ -42,8 +42,8 @@ run() {
 for name in cases_dense cases_rows cases_motion quant; do
     run "ops.$name" env VMT_BACKEND=cuda "$build/tests/test_$name"
 done
-for name in golden_ops golden_block golden_flow golden_motion golden_sampler dit dit_recompute umt5 vae vae_layers \
-    vae_tiny run; do
+for name in golden_ops golden_block golden_flow golden_motion golden_sampler dit dit_recompute dit_stream dit_lora \
+    umt5 vae vae_layers vae_tiny run; do
     run "golden.$name" "$build/tests/test_$name"
 done
 for name in cuda transfer; do
