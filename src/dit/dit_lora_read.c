@@ -392,17 +392,31 @@ static enum vmt_status take_all(vmt_ctx *ctx, reader *r)
     return VMT_OK;
 }
 
+/* Of every matrix, none of them there yet; both allocations or neither. */
+static enum vmt_status open_branches(vmt_ctx *ctx, vmt_dit *dit)
+{
+    void *lora = NULL, *branches = NULL;
+
+    if (dit->lora)
+        return VMT_OK;
+    VMT_TRY(vmt_alloc(ctx, &branches, (size_t)dit->matrix_count, sizeof(dit_lora_branch)));
+    const enum vmt_status status = vmt_alloc(ctx, &lora, 1, sizeof *dit->lora);
+    if (status != VMT_OK) {
+        vmt_free(branches);
+        return status;
+    }
+    dit->lora = lora;
+    dit->lora->branches = branches;
+    return VMT_OK;
+}
+
 static enum vmt_status read_file(vmt_ctx *ctx, reader *r)
 {
     VMT_TRY(vmt_lora_scaling_read(ctx, r->file, &r->scaling));
     VMT_TRY(list_targets(ctx, r));
     VMT_TRY(vmt_alloc(ctx, (void **)&r->slots, (size_t)r->dit->matrix_count, sizeof *r->slots));
     VMT_TRY(vmt_alloc(ctx, (void **)&r->taken, (size_t)r->dit->needs.count, sizeof *r->taken));
-    if (!r->dit->lora) {
-        VMT_TRY(vmt_alloc(ctx, (void **)&r->dit->lora, 1, sizeof *r->dit->lora));
-        VMT_TRY(vmt_alloc(ctx, (void **)&r->dit->lora->branches, (size_t)r->dit->matrix_count,
-                          sizeof(dit_lora_branch)));
-    }
+    VMT_TRY(open_branches(ctx, r->dit));
     VMT_TRY(take_all(ctx, r));
     vmt_log(ctx, r->unmatched ? VMT_LOG_WARNING : VMT_LOG_INFO,
             "lora %s: %" PRId64 " of %" PRId64 " keys matched%s%s%s", vmt_tensor_file_path(r->file),
