@@ -291,7 +291,8 @@ static enum vmt_status add_pair(vmt_ctx *ctx, const reader *r, int64_t i, const 
                         "%s: %.120s: ranks of %" PRId64 " in all, 1 to %d can be applied",
                         vmt_tensor_file_path(r->file), name, first + rank, VMT_LORA_MAX_RANK);
     if (vmt_numel(down) != rank * w->shape[1] ||
-        (up->data && (up->shape[0] != w->shape[0] || vmt_numel(up) != w->shape[0] * rank)))
+        (up->data ? up->shape[0] != w->shape[0] || vmt_numel(up) != w->shape[0] * rank
+                  : rank != w->shape[0]))
         return vmt_fail(ctx, VMT_E_MODEL,
                         "%s: %.120s: %s and %s do not fit the transformer's %s: made for a model "
                         "of another size?",

@@ -528,6 +528,17 @@ static void another_rank(set *lora)
     lora->tensors[up].tensor.shape[1]--;
 }
 
+/* A whole difference of half the matrix's rows; wrong if only its columns are compared. */
+static void another_difference(set *lora)
+{
+    int64_t i = 0;
+
+    while (!strstr(lora->names[i], "self_attn_q.lora_down"))
+        i++;
+    const int64_t dim = lora->tensors[i].tensor.shape[1];
+    add(lora, 2, (int64_t[]){dim / 2, dim}, "diffusion_model.blocks.0.self_attn.q.diff");
+}
+
 static void integers(set *lora)
 {
     lora->tensors[0].tensor.dtype = VMT_I32;
@@ -553,6 +564,7 @@ static void refused(void **state)
                  {break_alpha, VMT_E_FORMAT, "alpha"},
                  {another_size, VMT_E_MODEL, "do not fit"},
                  {another_rank, VMT_E_MODEL, "do not fit"},
+                 {another_difference, VMT_E_MODEL, "do not fit"},
                  {integers, VMT_E_FORMAT, "no floating-point values"},
                  {is_dora, VMT_E_UNSUPPORTED, "DoRA"}};
     struct model m;
