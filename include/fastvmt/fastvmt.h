@@ -155,14 +155,14 @@ VMT_API void vmt_clip_free(vmt_clip *clip);
 
 /* ---------------------------------------------------------------- models */
 
+enum { VMT_MAX_LORAS = 16 };
+
 /*
  * Where a model's parts lie.  `dir` is a folder with config.json of ours, or an official Wan2.1-T2V
  * folder (DiT safetensors, sharded or not; Wan2.1_VAE.pth; models_t5_umt5-xxl-enc-bf16.pth;
  * google/umt5-xxl/spiece.model).  A part that is named wins over the folder's, with the sizes in
  * the config.json beside it; the settings stay the folder's if it has any.  Any field may be NULL.
  */
-enum { VMT_MAX_LORAS = 16 };
-
 typedef struct vmt_model_paths {
     const char *dir;
     const char *dit;     /* .safetensors, .safetensors.index.json or .pth */
@@ -446,9 +446,9 @@ typedef struct vmt_progress {
     uint64_t memory;           /* bytes of this run's arenas and converted weights now */
     uint64_t memory_peak;
     uint64_t memory_planned; /* of the phases so far that were planned, what memory_taken may be */
-    uint64_t
-        memory_taken; /* most that the process was seen to have: of a device, context included;
-                         else anonymous memory, looked at when progress is told; 0: not known */
+    /* most that was seen taken when progress was told: of a device, context included, with what
+     * other programs took there since; else the process's anonymous memory; 0: not known */
+    uint64_t memory_taken;
 } vmt_progress;
 
 /** Called often; returns 0 to go on, anything else to stop with VMT_E_CANCELLED. */

@@ -3,7 +3,8 @@
  * The Wan2.1 diffusion transformer: forward to the velocity or to a tap, and the explicit backward
  * from there to the latent.  Only data gradients exist: weights, text and timestep are constants.
  *
- *   vmt_dit        weights and configuration, read only once prepared
+ *   vmt_dit        weights and configuration; which of them are packed changes with each pass, the
+ *                  rest is read only once prepared
  *   vmt_dit_text   what one prompt contributes: k and v of every block's cross-attention
  *   vmt_dit_run    tables, activations and saved tensors for one token grid
  *
@@ -58,8 +59,8 @@ size_t vmt_dit_block_bytes(vmt_ctx *ctx, const vmt_dit *dit, bool fp8);
 enum vmt_status vmt_dit_prepare_fp8(vmt_ctx *ctx, vmt_dit *dit);
 /* Bytes that it makes. */
 size_t vmt_dit_fp8_bytes(vmt_ctx *ctx, const vmt_dit *dit);
-/* Bytes of converted copies that vmt_dit_prepare makes, and of weights used where they are mapped.
- */
+/* Bytes of converted copies that vmt_dit_prepare makes, with vectors, LoRA and the buffer that
+ * matrices in few bits are widened in; and of weights used where they are mapped. */
 void vmt_dit_weight_bytes(vmt_ctx *ctx, const vmt_dit *dit, size_t *packed, size_t *mapped);
 
 /* k and v of a prompt: rows [count, text_dim] F32 on the host, 0 <= count <= text_len; zero rows
@@ -140,7 +141,8 @@ enum vmt_status vmt_dit_forward_held(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor 
  * plan's timesteps in their order; changes[0] = 0.  [timestep_count] */
 enum vmt_status vmt_dit_time_changes(vmt_ctx *ctx, const vmt_dit_run *run, double *changes);
 
-/* dlatent = (d velocity / d latent)ᵀ dvelocity, of the last kept forward. */
+/* dlatent = (d velocity / d latent)ᵀ dvelocity, of the last kept forward; once, where the plan
+ * spills (as the backwards below). */
 enum vmt_status vmt_dit_backward(vmt_ctx *ctx, vmt_dit_run *run, vmt_tensor *dlatent,
                                  const vmt_tensor *dvelocity);
 

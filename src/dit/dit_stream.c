@@ -108,7 +108,7 @@ enum vmt_status vmt_dit_prepare_blocks(vmt_ctx *ctx, vmt_dit *dit, int resident)
     resident = resident < layers ? resident : layers;
     if (dit->prepared && dit->stream->resident == resident)
         return VMT_OK;
-    dit->prepared_fp8 = false; /* of other blocks */
+    dit->prepared = dit->prepared_fp8 = false; /* of other blocks */
     dit->stream->resident = resident;
     dit_stream_drop(ctx, dit);
     for (int64_t i = 0; i < dit->matrix_count; i++)
@@ -172,16 +172,17 @@ static void let_go(vmt_ctx *ctx, const vmt_dit *dit, int64_t i)
         ctx->ops->weight_release(ctx, matrices[m]);
 }
 
-static void let_others_go(vmt_ctx *ctx, const vmt_dit *dit, int64_t but)
+/* Those that came for a way that was not taken: all but two. */
+static void let_others_go(vmt_ctx *ctx, const vmt_dit *dit, int64_t one, int64_t other)
 {
     for (int64_t i = 0; i < dit->config.layers; i++)
-        if (i != but)
+        if (i != one && i != other)
             let_go(ctx, dit, i);
 }
 
 void dit_stream_drop(vmt_ctx *ctx, const vmt_dit *dit)
 {
-    let_others_go(ctx, dit, -1);
+    let_others_go(ctx, dit, -1, -1);
 }
 
 static enum vmt_status bring(vmt_ctx *ctx, const vmt_dit *dit, int i, bool fp8)
@@ -204,9 +205,9 @@ static enum vmt_status bring(vmt_ctx *ctx, const vmt_dit *dit, int i, bool fp8)
 
 enum vmt_status dit_stream_use(vmt_ctx *ctx, const vmt_dit *dit, int i, bool fp8)
 {
-    if (all_stay(dit))
+    if (dit_stream_stays(dit, i)) /* what came ahead is for a block behind it */
         return VMT_OK;
-    let_others_go(ctx, dit, i); /* one that came for a way that was not taken */
+    let_others_go(ctx, dit, i, i);
     return vmt_prefix(ctx, bring(ctx, dit, i, fp8), "DiT block %d", i);
 }
 
@@ -232,8 +233,10 @@ enum vmt_status dit_stream_done(vmt_ctx *ctx, const vmt_dit *dit, int i, int nex
 {
     if (all_stay(dit))
         return VMT_OK;
-    if (next >= 0 && next != i && ctx->ops->wait)
+    if (next >= 0 && next != i && ctx->ops->wait) {
+        let_others_go(ctx, dit, i, next);
         VMT_TRY(vmt_prefix(ctx, bring(ctx, dit, next, fp8), "DiT block %d", next));
+    }
     if (next != i)
         let_go(ctx, dit, i);
     return VMT_OK;

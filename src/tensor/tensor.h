@@ -40,7 +40,7 @@ typedef struct vmt_weight {
                         bits;    mapped from the file */
     vmt_tensor bias; /* [out]; F32, F16 or BF16, mapped; data NULL: none */
     void *packed;    /* backend's own form, NULL until weight_prepare; freed by weight_release */
-    size_t packed_bytes;
+    size_t packed_bytes; /* of all forms in it, those in 8 bits too */
 } vmt_weight;
 
 enum vmt_weight_use {

@@ -277,6 +277,48 @@ static void memory_as_said(void **state)
     close_model(&m);
 }
 
+static enum vmt_status as_a_device(vmt_ctx *ctx)
+{
+    (void)ctx;
+    return VMT_OK;
+}
+
+/* Wrong if what was copied ahead is let go before its use: a forward copies each block that comes
+ * and goes once, and one alone, which is the next one, too, not at all. */
+static void copied_once_a_pass(void **state)
+{
+    struct model m;
+
+    open_model(&m, state);
+    if (!vmt_dit_block_bytes(m.ctx, m.dit, false)) {
+        print_message("%s uses weights where they are mapped\n", m.ctx->ops->name);
+        close_model(&m);
+        return;
+    }
+    if (!counted.ops.wait)
+        counted.ops.wait = as_a_device;
+    vmt_tensor y = golden_new(m.g, m.ctx->real, 4, m.latent.shape);
+    const vmt_tensor *rows = vmt_tensor_file_find(golden_file(m.g), "in.text");
+    for (int resident = 0; resident < LAYERS; resident++) {
+        const vmt_dit_plan plan = plan_of(&m, (way){resident, 0, 0, false});
+        const int others = LAYERS - resident;
+        vmt_dit_text *text;
+        vmt_dit_run *run;
+        CHECK_OK(m.ctx, vmt_dit_prepare_blocks(m.ctx, m.dit, resident));
+        CHECK_OK(m.ctx, vmt_dit_text_open(m.ctx, &text, m.dit, rows->data, rows->shape[1]));
+        CHECK_OK(m.ctx, vmt_dit_run_open(m.ctx, &run, m.dit, &plan));
+        int64_t before = 0;
+        for (int i = 0; i < 3; i++) {
+            before = counted.prepared;
+            CHECK_OK(m.ctx, vmt_dit_forward(m.ctx, run, &y, &m.latent, m.timestep, text, false));
+        }
+        assert_int_equal(counted.prepared - before, others > 1 ? others * DIT_PASS_MATRICES : 0);
+        vmt_dit_run_close(m.ctx, run);
+        vmt_dit_text_close(m.ctx, text);
+    }
+    close_model(&m);
+}
+
 /* Any stretch of blocks has its share of those that come and go. */
 static void spread_evenly(void **state)
 {
@@ -308,6 +350,7 @@ int main(void)
         cmocka_unit_test(spilled_and_in_parts),
         cmocka_unit_test(one_backward_of_a_spilled_pass),
         cmocka_unit_test(memory_as_said),
+        cmocka_unit_test(copied_once_a_pass),
         cmocka_unit_test(spread_evenly),
     };
     return golden_dtypes_main(tests, sizeof tests / sizeof *tests);

@@ -36,6 +36,7 @@ enum vmt_status cuda_fp8_prepare(vmt_ctx *ctx, vmt_weight *weight, unsigned use)
     VMT_TRY(cuda_weight_matrix(ctx, "weight_prepare", weight, &matrix));
     VMT_TRY(cuda_block_take(ctx, &packed->fp8, bytes));
     packed->fp8_bytes = bytes;
+    weight->packed_bytes += bytes;
     packed->fp8_scales = (float *)(void *)((unsigned char *)packed->fp8 +
                                            cuda_padded((size_t)vmt_numel(&weight->w)));
     return cuda_check(ctx, "weight_prepare",

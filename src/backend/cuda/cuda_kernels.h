@@ -37,7 +37,7 @@ cudaError_t cuda_filter_order(cudaStream_t s, cuda_view y, cuda_view x, cuda_fil
 /* *bad |= an element is NaN or infinite. */
 cudaError_t cuda_find_bad(cudaStream_t s, int *bad, cuda_view x, int64_t count);
 
-/* ---- cuda_fp8.cu */
+/* ---- cuda_quant.cu */
 
 /* A matrix in few bits on the device: blocks as in the file; factors: one for each `part` elements,
  * or NULL. */
@@ -51,6 +51,8 @@ typedef struct cuda_quant {
 /* y[i] = element i, i < count, with the bits of vmt_tensor_unpack rounded to y.dtype (F32, BF16).
  */
 cudaError_t cuda_unpack(cudaStream_t stream, cuda_view y, cuda_quant w, int64_t count);
+
+/* ---- cuda_fp8.cu */
 
 /* y = e4m3(x / s), rows of `in` bytes; s[row] = max |row| / 448, 1 where that is 0.  in: a multiple
  * of 4. */

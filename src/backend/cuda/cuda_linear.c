@@ -150,7 +150,7 @@ void cuda_weight_release(vmt_ctx *ctx, vmt_weight *weight)
     cuda_packed *packed = weight->packed;
 
     if (packed)
-        cuda_block_give(ctx, packed->block, weight->packed_bytes);
+        cuda_block_give(ctx, packed->block, weight->packed_bytes - packed->fp8_bytes);
     if (packed && packed->fp8)
         cuda_block_give(ctx, packed->fp8, packed->fp8_bytes);
     vmt_free(packed);

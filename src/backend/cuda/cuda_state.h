@@ -2,7 +2,8 @@
  *
  * Private state of backend "cuda", and what its host files share.  All work of a context goes to
  * one stream in order, so that scratch is free for the next op as soon as an op has been enqueued;
- * only matrices come by a second stream, which the first waits for.
+ * only matrices come by a second stream and spilled tensors go by a third; the first waits for
+ * both.
  */
 #ifndef VMT_CUDA_STATE_H
 #define VMT_CUDA_STATE_H
@@ -71,8 +72,8 @@ typedef struct cuda_state {
     vmt_ops ops;
     int device;
     size_t context_bytes; /* of the device, that opening it took */
-    /* of the device: by all programs when it was open; most that was seen taken by this one, 0
-     * where context_bytes is not known */
+    /* of the device: by all programs when it was open; most that was seen taken since, by this
+     * one if others take no more than before; 0 where context_bytes is not known */
     size_t used_at_opening, taken_most;
     cudaStream_t stream;
     cudaStream_t weights; /* brings weights, beside what computes */
