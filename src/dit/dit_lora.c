@@ -8,6 +8,8 @@
  * Several files' ranks are stacked into one pair a matrix.  B is held turned, so that (x Aᵀ) Bᵀ is
  * what linear_bwd_acc computes and dy B what linear does.
  */
+#include "dit/dit_lora.h"
+
 #include "dit/dit_internal.h"
 
 enum { PASS_USE = VMT_USE_LINEAR | VMT_USE_BACKWARD };
@@ -143,6 +145,20 @@ size_t dit_lora_bytes(vmt_ctx *ctx, const vmt_dit *dit)
         if (dit->lora->branches[i].a.w.data)
             bytes += ctx->ops->weight_prepare_bytes(ctx, &dit->lora->branches[i].a, PASS_USE) +
                      ctx->ops->weight_prepare_bytes(ctx, &dit->lora->branches[i].b, PASS_USE);
+    return bytes;
+}
+
+size_t vmt_dit_lora_host_bytes(const vmt_dit *dit)
+{
+    size_t bytes = 0;
+
+    for (int64_t i = 0; dit && dit->lora && i < dit->matrix_count; i++) {
+        const dit_lora_branch *b = &dit->lora->branches[i];
+        if (b->a.w.data)
+            bytes += vmt_tensor_bytes(&b->a.w) + vmt_tensor_bytes(&b->b.w);
+        if (b->bias)
+            bytes += (size_t)dit->matrices[i]->w.shape[0] * sizeof *b->bias;
+    }
     return bytes;
 }
 

@@ -75,7 +75,7 @@ enum vmt_status vmt_geometry_make(vmt_ctx *ctx, vmt_geometry *g, const vmt_model
 int64_t vmt_geometry_latent(const vmt_geometry *g);
 
 /* Bytes that are there all the time where the context computes: the caller's clip, tensors that
- * were copied when the files opened.  On a device 0: they are the host's. */
+ * were copied when the files opened, LoRAs' matrices.  On a device 0: they are the host's. */
 size_t vmt_always_bytes(const vmt_ctx *ctx, const vmt_model *model, const vmt_geometry *g,
                         bool from_clip);
 /* The same wherever it is. */

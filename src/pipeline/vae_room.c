@@ -3,6 +3,7 @@
  * The autoencoder in the memory there is: tiles where whole frames do not fit, and the DiT's
  * weights out of the way.
  */
+#include "dit/dit_lora.h"
 #include "pipeline/pipeline.h"
 
 enum { LEAST_TILE = 4 }; /* cells */
@@ -72,7 +73,7 @@ size_t vmt_caller_bytes(const vmt_model *model, const vmt_geometry *g, bool from
     for (int part = 0; part < VMT_PART_COUNT; part++)
         if (model->files[part])
             bytes += vmt_tensor_file_copied_bytes(model->files[part]);
-    return bytes;
+    return bytes + vmt_dit_lora_host_bytes(model->dit) + vmt_dit_lora_host_bytes(model->dit_low);
 }
 
 size_t vmt_always_bytes(const vmt_ctx *ctx, const vmt_model *model, const vmt_geometry *g,

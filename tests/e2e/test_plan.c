@@ -8,10 +8,12 @@
 
 #include "bench/bench.h"
 #include "fastvmt/fastvmt.h"
+#include "model/tensor_file.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
@@ -149,10 +151,45 @@ static void half_of_the_memory_is_left(void **state)
     vmt_ctx_close(ctx);
 }
 
+/* A pair of the largest rank beside one matrix; its memory is the host's as long as the model is
+ * open, and every phase's.  Wrong if the plan leaves it out. */
+static void a_lora_is_in_the_plan(void **state)
+{
+    enum { DIM = 256, RANK = 1024, BYTES = 2 * RANK * DIM * (int)sizeof(float) };
+    static float values[RANK * DIM];
+    const char *const path = "plan_lora.safetensors";
+    const vmt_named_tensor pair[2] = {{"lora_unet_blocks_1_self_attn_q.lora_down.weight",
+                                       vmt_tensor_over(values, VMT_F32, VMT_SHAPE(RANK, DIM))},
+                                      {"lora_unet_blocks_1_self_attn_q.lora_up.weight",
+                                       vmt_tensor_over(values, VMT_F32, VMT_SHAPE(DIM, RANK))}};
+    const vmt_config config = {.threads = 1, .backend = "cpu", .dtype = "f32"};
+    vmt_plan plans[2];
+    vmt_ctx *ctx;
+
+    (void)state;
+    check(NULL, vmt_ctx_open(&ctx, &config));
+    check(ctx, vmt_safetensors_write(ctx, path, pair, 2, NULL));
+    for (int with = 0; with < 2; with++) {
+        const vmt_model_paths paths = {.dir = SOURCE_ROOT "/models/tiny",
+                                       .loras = {with ? path : NULL}};
+        vmt_model *model;
+        check(ctx, vmt_model_open(ctx, &model, &paths));
+        plans[with] = plan_within(ctx, model, 0, RLIM_INFINITY);
+        vmt_model_close(ctx, model);
+    }
+    unlink(path);
+    for (int i = VMT_PHASE_ENCODE; i < VMT_PHASE_COUNT; i++)
+        assert_true(plans[1].phase_bytes[i] >= plans[0].phase_bytes[i] + BYTES);
+    assert_int_equal(plans[1].phase_bytes[VMT_PHASE_DECODE],
+                     plans[0].phase_bytes[VMT_PHASE_DECODE] + BYTES);
+    vmt_ctx_close(ctx);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(plan_is_what_is_taken),
-                                       cmocka_unit_test(half_of_the_memory_is_left)};
+                                       cmocka_unit_test(half_of_the_memory_is_left),
+                                       cmocka_unit_test(a_lora_is_in_the_plan)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
