@@ -60,6 +60,10 @@ static bool add_run(cJSON *root, const cli_session *s, const cli_reporter *r)
     }
     if (whole && o->no_audio)
         whole = cJSON_AddTrueToObject(files, "no-audio") != NULL;
+    if (whole && o->max_vram)
+        whole = cJSON_AddNumberToObject(files, "max-vram", (double)o->max_vram) != NULL;
+    if (whole && o->max_ram)
+        whole = cJSON_AddNumberToObject(files, "max-ram", (double)o->max_ram) != NULL;
     if (whole && o->crf != MEDIA_DEFAULT_CRF)
         whole = cJSON_AddNumberToObject(files, "crf", (double)o->crf) != NULL;
     if (whole && o->start_seconds > 0)

@@ -98,17 +98,20 @@ static void changes_the_result(void **state)
     assert_false(same_files("one.y4m", "half.y4m"));
 }
 
-/* The JSON beside the result gives the command back. */
+/* The JSON beside the result gives the command back, limits of memory as bytes. */
 static void is_remembered(void **state)
 {
     (void)state;
     write_reference();
     write_lora(LORA, 0.3F, false);
-    succeeds(CLI(120, RUN, "-o", "out.y4m", "-y", "--lora", LORA ":0.5", "--lora", LORA ":-0.25"),
+    succeeds(CLI(120, RUN, "-o", "out.y4m", "-y", "--max-ram", "64G", "--lora", LORA ":0.5",
+                 "--lora", LORA ":-0.25"),
              "");
     cli_result r = CLI(30, "info", "out.y4m.json");
     assert_int_equal(r.code, 0);
     if (!strstr(r.output, "--lora a.safetensors:0.5 --lora a.safetensors:-0.25"))
+        fail_msg("%s", r.output);
+    if (!strstr(r.output, " --max-ram 68719476736"))
         fail_msg("%s", r.output);
     cli_free(&r);
     r = CLI(30, "info", LORA);
