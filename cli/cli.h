@@ -106,6 +106,8 @@ void cli_reporter_init(cli_reporter *reporter, const cli_options *options);
 int cli_reporter_tell(void *reporter, const vmt_progress *progress); /* a vmt_progress_fn */
 /* Ends the phase at hand and the line. */
 void cli_reporter_finish(cli_reporter *reporter, double seconds);
+/* "; memory: planned 113 MiB, taken 101 MiB" on stderr; taken 0: not known. */
+void cli_print_memory(uint64_t planned, uint64_t taken);
 
 /* ---- session.c: context, model and settings of a run; signals; errors */
 typedef struct cli_session {

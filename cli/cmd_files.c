@@ -38,9 +38,7 @@ static void print_done(const file_job *j, const cli_options *o)
 {
     fprintf(stderr, "wrote %s in %.2f s", o->output, j->seconds);
     if (j->reporter.memory_planned && j->reporter.memory_taken)
-        fprintf(stderr, "; memory: planned %.0f MiB, taken %.0f MiB",
-                (double)j->reporter.memory_planned / (1 << 20),
-                (double)j->reporter.memory_taken / (1 << 20));
+        cli_print_memory(j->reporter.memory_planned, j->reporter.memory_taken);
     fputc('\n', stderr);
 }
 

@@ -376,10 +376,8 @@ static void print_summary(const job *j)
         if (j->reporter.phase_seconds[i] > 0)
             fprintf(stderr, " %s %.2f s,", vmt_phase_name((enum vmt_phase)i),
                     j->reporter.phase_seconds[i]);
-    fprintf(stderr, " in all %.2f s; memory: planned %.0f MiB", all,
-            (double)j->planned / (1 << 20));
-    if (j->reporter.memory_taken)
-        fprintf(stderr, ", taken %.0f MiB", (double)j->reporter.memory_taken / (1 << 20));
+    fprintf(stderr, " in all %.2f s", all);
+    cli_print_memory(j->planned, j->reporter.memory_taken);
     fputc('\n', stderr);
     if (j->reporter.reused_forwards)
         fprintf(stderr, "  %" PRId64 " forwards computed, %" PRId64 " reused\n",

@@ -119,3 +119,10 @@ void cli_reporter_finish(cli_reporter *r, double seconds)
     end_phase(r, seconds);
     r->started = false;
 }
+
+void cli_print_memory(uint64_t planned, uint64_t taken)
+{
+    fprintf(stderr, "; memory: planned %.0f MiB", (double)planned / (1 << 20));
+    if (taken)
+        fprintf(stderr, ", taken %.0f MiB", (double)taken / (1 << 20));
+}

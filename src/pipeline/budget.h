@@ -27,6 +27,11 @@ enum vmt_status vmt_require_room(vmt_ctx *ctx, const vmt_budget *budget, size_t 
 
 /* Bytes free where the context computes: of the device, else of this machine for a new program. */
 size_t vmt_free_memory(vmt_ctx *ctx);
+/* What `used` leaves of `limit`. */
+static inline size_t vmt_left_of(size_t limit, size_t used)
+{
+    return limit > used ? limit - used : 0;
+}
 /* Anonymous memory of this process; 0: not known. */
 size_t vmt_process_memory(void);
 /* Bytes that this process may still take: what the machine has available, and what its control

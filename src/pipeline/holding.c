@@ -171,7 +171,7 @@ static enum vmt_status best_of(search *f, int64_t ffn_rows, candidate *best, siz
 static enum vmt_status within_half(search *f, candidate *best, size_t *least)
 {
     const int32_t asked = f->s->spec.settings->recompute;
-    const size_t left = f->room > f->held[f->layers] ? f->room - f->held[f->layers] : 0;
+    const size_t left = vmt_left_of(f->room, f->held[f->layers]);
 
     for (int32_t level = asked >= 0 ? asked : 0;; level++) {
         const vmt_holding how = {.recompute = level};
@@ -222,7 +222,7 @@ enum vmt_status vmt_holding_choose(vmt_ctx *ctx, vmt_sample *s, const vmt_budget
                 .s = s,
                 .pace = make_pace(ctx, s),
                 .layers = (int)s->spec.model->dit_config.layers,
-                .room = budget->room > always ? budget->room - always : 0,
+                .room = vmt_left_of(budget->room, always),
                 .host_room = ctx->ops->free_bytes ? budget->host_room : SIZE_MAX};
     size_t least = SIZE_MAX;
     candidate best = {0};

@@ -81,14 +81,6 @@ static size_t group_cache(const char *folder, const group_files *names)
     return bytes;
 }
 
-/* What limit - used leaves. */
-static size_t left_of(size_t limit, size_t used)
-{
-    if (limit == SIZE_MAX || used == SIZE_MAX)
-        return SIZE_MAX;
-    return limit > used ? limit - used : 0;
-}
-
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -100,7 +92,7 @@ static size_t group_free(const char *folder, const group_files *names)
 
     if (limit == SIZE_MAX || used == SIZE_MAX)
         return SIZE_MAX;
-    return left_of(limit, left_of(used, group_cache(folder, names)));
+    return vmt_left_of(limit, vmt_left_of(used, group_cache(folder, names)));
 }
 
 /* The least of a group and those it lies in.  In a container the mount may be the group itself and
@@ -180,7 +172,7 @@ static size_t shell_free(__rlimit_resource_t kind, const char *key)
 
     if (getrlimit(kind, &limit) || limit.rlim_cur == RLIM_INFINITY)
         return SIZE_MAX;
-    const size_t left = left_of((size_t)limit.rlim_cur, status_bytes(key));
+    const size_t left = vmt_left_of((size_t)limit.rlim_cur, status_bytes(key));
     return left - smaller(left / 4, RESERVED);
 }
 

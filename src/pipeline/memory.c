@@ -8,11 +8,6 @@ size_t vmt_free_memory(vmt_ctx *ctx)
     return vmt_host_memory();
 }
 
-static size_t left_of(size_t limit, size_t used)
-{
-    return limit > used ? limit - used : 0;
-}
-
 /* What allocator, threads and compiled products add to a process (e2e.plan), to a round number;
  * pinned pieces that transfers go through. */
 enum { OWN_BYTES = 24 << 20, ROUNDED = 8 << 20, PINNED_BYTES = 128 << 20 };
@@ -28,7 +23,7 @@ static size_t without_limit(size_t free, size_t own)
 {
     enum { MARGIN = 32 }; /* one part of as many */
 
-    return left_of(free - free / MARGIN, own);
+    return vmt_left_of(free - free / MARGIN, own);
 }
 
 vmt_budget vmt_budget_now(vmt_ctx *ctx, size_t held)
@@ -39,16 +34,16 @@ vmt_budget vmt_budget_now(vmt_ctx *ctx, size_t held)
 
     if (!device) {
         b.fixed = process_bytes(ctx);
-        b.room = ctx->max_ram ? left_of((size_t)ctx->max_ram, b.fixed)
+        b.room = ctx->max_ram ? vmt_left_of((size_t)ctx->max_ram, b.fixed)
                               : without_limit(b.free, OWN_BYTES);
         return b;
     }
     b.fixed = ctx->ops->fixed_bytes ? ctx->ops->fixed_bytes(ctx, &later) : 0;
-    b.free = left_of(b.free, later);
-    b.room = ctx->max_vram ? left_of((size_t)ctx->max_vram, b.fixed) : without_limit(b.free, 0);
+    b.free = vmt_left_of(b.free, later);
+    b.room = ctx->max_vram ? vmt_left_of((size_t)ctx->max_vram, b.fixed) : without_limit(b.free, 0);
     b.host_fixed = process_bytes(ctx) + PINNED_BYTES;
     b.host_room =
-        ctx->max_ram ? left_of((size_t)ctx->max_ram, b.host_fixed) : vmt_host_memory() / 2;
+        ctx->max_ram ? vmt_left_of((size_t)ctx->max_ram, b.host_fixed) : vmt_host_memory() / 2;
     return b;
 }
 

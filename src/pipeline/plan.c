@@ -109,7 +109,7 @@ static enum vmt_status plan_vae(planning *p, vmt_plan *plan, enum vmt_vae_direct
 {
     const bool decodes = direction == VMT_VAE_DECODE;
     const size_t beside = p->always + clips;
-    const size_t room = p->budget.room > beside ? p->budget.room - beside : 0;
+    const size_t room = vmt_left_of(p->budget.room, beside);
     vmt_vae_options options = vmt_vae_options_from(p->s, NULL), smallest = options;
     size_t bytes, least;
 

@@ -83,7 +83,7 @@ static enum vmt_status fit_vae(vmt_ctx *ctx, run *r, enum vmt_vae_direction dire
     size_t bytes;
 
     beside += vmt_always_bytes(ctx, m, &r->geometry, r->io->reference != NULL);
-    const size_t room = budget.room > beside ? budget.room - beside : 0;
+    const size_t room = vmt_left_of(budget.room, beside);
     *options = vmt_vae_options_from(r->settings, &r->reporter);
     VMT_TRY(vmt_vae_fit(ctx, m, &r->geometry, direction, room, options, &bytes));
     VMT_TRY(vmt_require_room(ctx, &budget, bytes + beside));

@@ -255,18 +255,25 @@ static void check_limit(const char *backend, const char *dtype, uint64_t limit, 
     test_free(o);
 }
 
+/* Without a limit; skips where that cannot be, or memory cannot be looked at. */
+static outcome *run_free(const char *backend, const char *dtype)
+{
+    if (SANITIZED)
+        skip();
+    outcome *o = run(backend, dtype, 0);
+    if (o->status == VMT_E_UNSUPPORTED) {
+        print_message("SKIPPED: %s\n", o->message);
+        test_free(o);
+        skip();
+    }
+    return o;
+}
+
 /* From what it wants to the least it needs; and one MiB less is refused, before anything is done.
  */
 static void limits_hold(const char *backend, const char *dtype)
 {
-    if (SANITIZED)
-        skip();
-    outcome *free = run(backend, dtype, 0);
-    if (free->status == VMT_E_UNSUPPORTED) {
-        print_message("SKIPPED: %s\n", free->message);
-        test_free(free);
-        skip();
-    }
+    outcome *free = run_free(backend, dtype);
     assert_int_equal(free->status, VMT_OK);
     const uint64_t most = total(&free->plan), least = free->plan.least_bytes;
     print_message("%s %s: wants %.1f MiB, needs %.1f\n", backend, dtype, (double)most / MIB,
@@ -294,13 +301,7 @@ static void kept_by_the_system(void **state)
     enum { OWN = 24 * MIB, STACK = 8 * MIB + 4096, RESERVED = 24 * MIB };
 
     (void)state;
-    if (SANITIZED)
-        skip();
-    outcome *free = run("cpu", "f32", 0);
-    if (free->status == VMT_E_UNSUPPORTED) {
-        test_free(free);
-        skip();
-    }
+    outcome *free = run_free("cpu", "f32");
     const uint64_t least = free->plan.least_bytes + MIB;
     const uint64_t data = (least - free->plan.fixed_bytes) * 103 / 100 + OWN + STACK + RESERVED;
     outcome *o = run_within("cpu", "f32", least, data, false);
@@ -319,13 +320,7 @@ static void kept_by_the_system(void **state)
 static void within_the_shells_limit(void **state)
 {
     (void)state;
-    if (SANITIZED)
-        skip();
-    outcome *free = run("cpu", "f32", 0);
-    if (free->status == VMT_E_UNSUPPORTED) {
-        test_free(free);
-        skip();
-    }
+    outcome *free = run_free("cpu", "f32");
     const uint64_t middle = (total(&free->plan) + free->plan.least_bytes) / 2;
     outcome *o = run_within("cpu", "f32", 0, middle + 96 * MIB, true);
     const vmt_plan *p = &o->plan;
